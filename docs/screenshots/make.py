@@ -1,0 +1,78 @@
+"""Makes the pictures of the README from a running server: `make.py http://127.0.0.1:8000 admin PASSWORD [BROWSER]`.
+
+Needs the package `playwright` (no dependency of WeOps) and a Chromium; BROWSER is its path if playwright has none of
+its own. Without a browser's path playwright takes the one it has downloaded itself.
+
+The list is taken as it is. For the detail page the newest instance that has run and waited for others is chosen.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright  # type: ignore[import-not-found]
+
+HERE = Path(__file__).resolve().parent
+MOST_BYTES = 300_000
+WIDTH = 1440
+# Instances in the order in which they make the better picture.
+WANTED = ("?q=delays&state=running", "?q=delays&state=success", "?state=running", "?state=success", "")
+
+
+def sign_in(page: Page, base: str, user: str, password: str) -> None:
+    page.goto(f"{base}/admin/login/?next=/admin/")
+    page.fill("[name=username]", user)
+    page.fill("[name=password]", password)
+    page.click("[type=submit]")
+    page.wait_for_load_state("networkidle")
+    if "/login/" in page.url:
+        raise SystemExit("The server refused the user name or the password.")
+
+
+def picture(page: Page, name: str, height: int) -> None:
+    page.set_viewport_size({"width": WIDTH, "height": height})
+    page.wait_for_timeout(1500)
+    target = HERE / f"{name}.png"
+    page.screenshot(path=target)
+    size = target.stat().st_size
+    print(f"{target.name}: {size:,} bytes")
+    if size > MOST_BYTES:
+        raise SystemExit(f"{target.name} is larger than {MOST_BYTES:,} bytes.")
+
+
+def find_instance(page: Page, base: str) -> str:
+    """The address of an instance worth a picture."""
+    for query in WANTED:
+        page.goto(f"{base}/admin/instances/instance/{query}")
+        link = page.locator("td.field-task_cell a.wo-link, th.field-task_cell a.wo-link").first
+        if link.count():
+            return base + str(link.get_attribute("href"))
+    raise SystemExit("There is no instance yet.")
+
+
+def take(browser: Browser, base: str, user: str, password: str) -> None:
+    page = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme="light")
+    sign_in(page, base, user, password)
+    page.goto(f"{base}/admin/instances/instance/")
+    picture(page, "instance-list", 900)
+    page.goto(find_instance(page, base))
+    page.wait_for_load_state("networkidle")
+    picture(page, "instance-detail", 1250)
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) not in (3, 4) or not re.match(r"https?://", arguments[0]):
+        raise SystemExit(__doc__)
+    base, user, password, *path = arguments
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path[0] if path else None, args=["--no-sandbox", "--disable-gpu"]
+        )
+        try:
+            take(browser, base.rstrip("/"), user, password)
+        finally:
+            browser.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,330 @@
+"""Everything the page of one instance shows, read with a fixed number of queries whatever its history."""
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from instances.admin import waiting
+from instances.admin.looks import OPERATION_LOOKS, execution_badge, state_badge
+from instances.engine.errors import Error, explain
+from instances.engine.parameters import ParameterError
+from instances.engine.snapshot import rendered_code
+from instances.engine.states import ACTIVE, FINAL, LABELS, ExecutionState, State
+from instances.models import Edge, Execution, Instance, OperationItem, StateChange
+from weops.console.folders import folder_paths
+from weops.console.paging import COUNT_CAP, capped_count
+from weops.console.present import badge, between, capped, stamp
+from weops.projects import access
+from weops.projects.access import AnyUser, Right
+
+MOST_EXECUTIONS = MOST_EDGES = MOST_CHANGES = 200
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One of the three phases of an execution. `tone`: done, active, failed, or empty when it has not begun."""
+
+    title: str
+    icon: str
+    start: SafeString
+    end: SafeString
+    duration: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class ExecutionRow:
+    execution: Execution
+    badge: SafeString
+    started: SafeString
+    waited: str
+    queued: str
+    ran: str
+    selected: bool
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """An instance up or down the line; `name` hides what belongs to a project that the user cannot see."""
+
+    name: str
+    data_time: SafeString
+    badge: SafeString | None
+    pk: int | None
+    hidden: bool
+    edge: Edge
+    satisfied: SafeString
+
+
+@dataclass(frozen=True)
+class Happening:
+    at: SafeString
+    move: str
+    before: str
+    after: SafeString
+    error_code: str
+    execution_id: int | None
+    operation_id: int | None
+
+
+@dataclass
+class Page:
+    """What the template shows. Counts are texts that stop at a cap."""
+
+    instance: Instance
+    badge: SafeString
+    data_time: SafeString
+    duration: str
+    folder: str
+    live: bool
+    zone: str
+    why: waiting.Answer | None
+    error: Error | None
+    executions: list[ExecutionRow]
+    more_executions: bool
+    selected: Execution | None
+    phases: list[Phase]
+    code: str
+    code_problem: str
+    parameters: list[tuple[str, str]]
+    upstream: list[Neighbour]
+    upstream_count: str
+    downstream: list[Neighbour]
+    downstream_count: str
+    changes: list[Happening]
+    operations: list[tuple[OperationItem, SafeString, SafeString]]
+    times: list[tuple[str, SafeString]] = field(default_factory=list)
+
+
+def build(instance: Instance, user: AnyUser, execution_id: str = "") -> Page:
+    """Reads the page of `instance`, showing the execution `execution_id`, or else the one of now or the last."""
+    now = timezone.now()
+    executions = list(
+        Execution.objects.filter(instance=instance)
+        .select_related("version")
+        .order_by("-life_round", "-try_number", "-id")[: MOST_EXECUTIONS + 1]
+    )
+    selected = _selected(instance, executions, execution_id)
+    code, code_problem = _code(instance, selected)
+    visible = access.project_ids(user, Right.VIEW)
+    edges = list(_upstream_edges(instance)[:MOST_EDGES])
+    upstream = [_neighbour(edge, edge.upstream, edge.upstream_task, visible) for edge in edges]
+    below = Edge.objects.filter(upstream=instance)
+    state = State(instance.state)
+    return Page(
+        instance=instance,
+        badge=state_badge(instance.state, instance.error_code, instance.error_message),
+        data_time=stamp(instance.data_time, instance.task.timezone, named=True),
+        duration=between(instance.start_time, instance.end_time, now if state in ACTIVE else None),
+        folder=folder_paths([instance.folder_id]).get(instance.folder_id or 0, ""),
+        live=state not in FINAL or _ends(selected),
+        zone=timezone.get_current_timezone_name(),
+        why=waiting.answer(instance, [(one.name, one.edge) for one in upstream], now),
+        error=explain(instance.error_code),
+        executions=[_row(one, selected, now) for one in executions[:MOST_EXECUTIONS]],
+        more_executions=len(executions) > MOST_EXECUTIONS,
+        selected=selected,
+        phases=phases(instance, selected, now),
+        code=code,
+        code_problem=code_problem,
+        parameters=sorted((selected.parameters if selected else {}).items()),
+        upstream=upstream,
+        upstream_count=_counted(edges, Edge.objects.filter(instance=instance)),
+        downstream=[
+            _neighbour(edge, edge.instance, edge.instance.task, visible) for edge in _downstream_edges(below)
+        ],
+        downstream_count=capped(capped_count(below), COUNT_CAP),
+        changes=_changes(instance),
+        operations=_operations(instance),
+        times=_times(instance),
+    )
+
+
+def _selected(instance: Instance, executions: list[Execution], wanted: str) -> Execution | None:
+    """The execution asked for, else the present one, else the newest. One further back than the list is read."""
+    by_id = {execution.pk: execution for execution in executions}
+    if wanted.isdecimal() and len(wanted) <= 18:
+        found = by_id.get(int(wanted))
+        if found is None and len(executions) > MOST_EXECUTIONS:
+            found = (
+                Execution.objects.filter(instance=instance, pk=int(wanted)).select_related("version").first()
+            )
+        if found is not None:
+            return found
+    return by_id.get(instance.execution_id or 0) or (executions[0] if executions else None)
+
+
+def _ends(execution: Execution | None) -> bool:
+    return execution is not None and execution.state == ExecutionState.STOPPING
+
+
+def _code(instance: Instance, execution: Execution | None) -> tuple[str, str]:
+    """The executed code, or why it cannot be shown."""
+    if execution is None:
+        return "", ""
+    execution.instance = instance
+    try:
+        return rendered_code(execution), ""
+    except ParameterError as error:
+        return (execution.version.code if execution.version else ""), str(error)
+
+
+def _row(execution: Execution, selected: Execution | None, now: dt.datetime) -> ExecutionRow:
+    open_until = None if execution.ended_at else now
+    queue_end = execution.run_started_at or execution.ended_at
+    return ExecutionRow(
+        execution=execution,
+        badge=execution_badge(execution.state, execution.error_code, execution.error_message),
+        started=stamp(execution.run_started_at),
+        waited=between(
+            execution.wait_started_at, execution.queue_started_at or execution.ended_at, open_until
+        ),
+        queued=between(execution.queue_started_at, queue_end, open_until),
+        ran=between(execution.run_started_at, execution.run_ended_at or execution.ended_at, open_until),
+        selected=selected is not None and execution.pk == selected.pk,
+    )
+
+
+def phases(instance: Instance, execution: Execution | None, now: dt.datetime) -> list[Phase]:
+    """The three phases of `execution`; of the life that is waiting now if it has no execution yet."""
+    state = State(instance.state)
+    waits = state in (State.WAIT_EVENT, State.WAIT_UPSTREAM, State.WAIT_RUN)
+    if waits and (execution is None or (execution.ended_at and execution.life_round < instance.life_round)):
+        ready = instance.ready_since if state == State.WAIT_RUN else None
+        spans = [(instance.wait_since, ready), (ready, None), (None, None)]
+        return [_phase(index, begin, end, now, failed=False) for index, (begin, end) in enumerate(spans)]
+    if execution is None:
+        return [_phase(index, None, None, now, failed=False) for index in range(3)]
+    ended = execution.ended_at
+    failed = execution.state in (ExecutionState.FAILED, ExecutionState.CANCELLED)
+    run_end = execution.run_ended_at or ended
+    spans = [
+        (execution.wait_started_at, execution.queue_started_at or ended),
+        (execution.queue_started_at, execution.run_started_at or ended),
+        (execution.run_started_at, run_end if execution.run_started_at else None),
+    ]
+    last = max((index for index, (begin, _) in enumerate(spans) if begin), default=0)
+    return [
+        _phase(index, begin, end, now, failed=failed and index == last)
+        for index, (begin, end) in enumerate(spans)
+    ]
+
+
+_PHASES = (
+    ("Waiting for events and upstream", "account_tree"),
+    ("Waiting for execution", "hourglass_top"),
+    ("Running", "play_circle"),
+)
+
+
+def _phase(
+    index: int, begin: dt.datetime | None, end: dt.datetime | None, now: dt.datetime, *, failed: bool
+) -> Phase:
+    title, icon = _PHASES[index]
+    tone = "" if begin is None else "failed" if failed else "done" if end else "active"
+    return Phase(title, icon, stamp(begin), stamp(end if begin else None), between(begin, end, now), tone)
+
+
+def _upstream_edges(instance: Instance) -> QuerySet[Edge]:
+    """What it waits for, those that still count first."""
+    rows = Edge.objects.filter(instance=instance).select_related(
+        "upstream_task__workflow", "upstream", "removed_by"
+    )
+    rows = rows.only(
+        "instance_id",
+        "upstream_data_time",
+        "is_self",
+        "satisfied_at",
+        "removed_at",
+        "removed_by__username",
+        "upstream_task__name",
+        "upstream_task__timezone",
+        "upstream_task__workflow__project_id",
+        "upstream__state",
+        "upstream__error_code",
+        "upstream__data_time",
+    )
+    counts = Q(satisfied_at__isnull=True, removed_at__isnull=True)
+    met = Case(When(counts, then=Value(0)), default=Value(1), output_field=IntegerField())
+    return rows.annotate(met=met).order_by("met", "upstream_task_id", "upstream_data_time")
+
+
+def _downstream_edges(rows: QuerySet[Edge]) -> list[Edge]:
+    rows = rows.select_related("instance__task__workflow", "removed_by").only(
+        "upstream_id",
+        "upstream_data_time",
+        "is_self",
+        "satisfied_at",
+        "removed_at",
+        "removed_by__username",
+        "instance__state",
+        "instance__error_code",
+        "instance__data_time",
+        "instance__task__name",
+        "instance__task__timezone",
+        "instance__task__workflow__project_id",
+    )
+    return list(rows.order_by("instance_id")[:MOST_EDGES])
+
+
+def _counted(edges: list[Edge], rows: QuerySet[Edge]) -> str:
+    return capped(len(edges) if len(edges) < MOST_EDGES else capped_count(rows), COUNT_CAP)
+
+
+def _neighbour(edge: Edge, other: Instance | None, task: Any, visible: list[int] | None) -> Neighbour:
+    hidden = visible is not None and task.workflow.project_id not in visible
+    data_time = other.data_time if other is not None else edge.upstream_data_time
+    return Neighbour(
+        name=f"Task #{task.pk} of another project" if hidden else task.name,
+        data_time=stamp(data_time, task.timezone, named=True),
+        badge=state_badge(other.state, "" if hidden else other.error_code) if other is not None else None,
+        pk=other.pk if other is not None and not hidden else None,
+        hidden=hidden,
+        edge=edge,
+        satisfied=stamp(edge.satisfied_at),
+    )
+
+
+def _changes(instance: Instance) -> list[Happening]:
+    rows = StateChange.objects.filter(instance_id=instance.pk).order_by("-id")[:MOST_CHANGES]
+    return [
+        Happening(
+            at=stamp(row.at),
+            move=row.move.replace("_", " "),
+            before=LABELS[State(row.from_state)] if row.from_state in LABELS else row.from_state,
+            after=_past(row.to_state),
+            error_code=row.error_code,
+            execution_id=row.execution_id,
+            operation_id=row.operation_id,
+        )
+        for row in rows
+    ]
+
+
+def _past(state: str) -> SafeString:
+    return state_badge(state) if state in LABELS else SafeString("")
+
+
+def _operations(instance: Instance) -> list[tuple[OperationItem, SafeString, SafeString]]:
+    rows = (
+        OperationItem.objects.filter(instance_id=instance.pk)
+        .select_related("operation__operator")
+        .order_by("-id")
+    )
+    return [
+        (item, badge(OPERATION_LOOKS, item.outcome), stamp(item.operation.created_at))
+        for item in rows[:MOST_CHANGES]
+    ]
+
+
+def _times(instance: Instance) -> list[tuple[str, SafeString]]:
+    return [
+        ("Planned time", stamp(instance.planned_time)),
+        ("Start time", stamp(instance.start_time)),
+        ("End time", stamp(instance.end_time)),
+        ("Generated", stamp(instance.created_at)),
+    ]

@@ -1,0 +1,176 @@
+"""The filter bar of the instance list: which rows, from the address's parameters.
+
+Everything resolves to columns of the instance itself, names first to ids, so that no filter joins or scans tasks of
+ten million instances. A value that means nothing shows an error and no rows, never all rows.
+"""
+
+import re
+from typing import Any
+
+from django import forms
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+
+from instances.engine.states import State
+from instances.models import Instance, Task, Workflow
+from instances.models.choices import CYCLES, STATES, TaskType
+from instances.models.instance import INSTANCE_TYPES
+from weops.console.folders import folder_paths
+from weops.console.scoped import choosable
+from weops.projects import access
+from weops.projects.access import Right
+from weops.projects.models import Folder, Project, ResourceGroup
+
+MOST_TASKS = 2_000
+TIME_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
+
+
+class MomentField(forms.DateTimeField):
+    """A browser's own date and time picker, read in the zone of the page."""
+
+    def __init__(self, label: str) -> None:
+        widget = forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"})
+        super().__init__(label=label, required=False, input_formats=TIME_FORMATS, widget=widget)
+
+
+class FolderChoice(forms.ModelChoiceField):
+    """Folders by their paths, read in one query."""
+
+    def load_paths(self) -> None:
+        if self.queryset is not None:
+            self.queryset = self.queryset.select_related(None).select_related("project")
+            self.paths = folder_paths(self.queryset.values_list("pk", flat=True))
+
+    def label_from_instance(self, obj: Folder) -> str:
+        return f"{obj.project.name}: {self.paths.get(obj.pk, obj.name)}"
+
+
+class WorkflowChoice(forms.ModelChoiceField):
+    def label_from_instance(self, obj: Workflow) -> str:
+        return f"{obj.project.name} / {obj.name}"
+
+
+class InstanceFilter(forms.Form):
+    q = forms.CharField(
+        label="Task names or ids",
+        required=False,
+        max_length=500,
+        widget=forms.TextInput(
+            attrs={"type": "search", "autocomplete": "off", "placeholder": "Several: comma or space"}
+        ),
+    )
+    data_from = MomentField("Data time from")
+    data_to = MomentField("Data time to")
+    project = forms.ModelChoiceField(Project.objects.none(), required=False, empty_label="All projects")
+    workflow = WorkflowChoice(Workflow.objects.none(), required=False, empty_label="All workflows")
+    type = forms.ChoiceField(
+        label="Instance type", choices=[("", "All instance types"), *INSTANCE_TYPES], required=False
+    )
+    state = forms.MultipleChoiceField(choices=STATES, required=False, widget=forms.MultipleHiddenInput)
+    start_from = MomentField("Start time from")
+    start_to = MomentField("Start time to")
+    owner = forms.ModelChoiceField(access.User.objects.none(), required=False, empty_label="All owners")
+    folder = FolderChoice(Folder.objects.none(), required=False, empty_label="All folders")
+    task_type = forms.ChoiceField(choices=[("", "All task types"), *TaskType.choices], required=False)
+    group = forms.ModelChoiceField(
+        ResourceGroup.objects.none(),
+        label="Resource group",
+        required=False,
+        empty_label="All resource groups",
+    )
+    cycle = forms.ChoiceField(label="Cycle type", choices=[("", "All cycles"), *CYCLES], required=False)
+
+    FIRST = ("q", "data_from", "data_to", "project", "workflow", "type")
+    MORE = ("start_from", "start_to", "owner", "folder", "task_type", "group", "cycle")
+    # Form field -> column of Instance that equals it.
+    COLUMNS = {
+        "project": "project_id",
+        "workflow": "workflow_id",
+        "type": "instance_type",
+        "owner": "owner_id",
+        "folder": "folder_id",
+        "task_type": "task_type",
+        "group": "resource_group_id",
+        "cycle": "cycle_type",
+    }
+    RANGES = {
+        "data_from": "data_time__gte",
+        "data_to": "data_time__lte",
+        "start_from": "start_time__gte",
+        "start_to": "start_time__lte",
+    }
+
+    # Said above the list when the search names more tasks than one query should carry.
+    too_many = ""
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__(request.GET)
+        self.user = request.user
+        models = {"project": Project, "workflow": Workflow, "folder": Folder, "group": ResourceGroup}
+        for name, model in models.items():
+            self._choice(name).queryset = choosable(model, self.user, Right.VIEW)
+        workflows = self._choice("workflow")
+        workflows.queryset = workflows.queryset.select_related("project").order_by("project__name", "name")
+        self._choice("owner").queryset = access.colleagues(self.user)
+        self.fields["folder"].load_paths()  # type: ignore[attr-defined]
+
+    def _choice(self, name: str) -> Any:
+        return self.fields[name]
+
+    @property
+    def first_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.FIRST]
+
+    @property
+    def more_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.MORE]
+
+    @property
+    def more_is_used(self) -> bool:
+        return any(self.data.get(name) for name in self.MORE)
+
+    @property
+    def is_used(self) -> bool:
+        return any(self.data.get(name) for name in self.fields)
+
+    def apply(self, queryset: QuerySet[Instance], *, with_state: bool = True) -> QuerySet[Instance]:
+        """The rows that the filters let through; none if a filter cannot be read (see `errors`)."""
+        if not self.is_valid():
+            return queryset.none()
+        values = self.cleaned_data
+        for name, column in self.COLUMNS.items():
+            if values[name]:
+                queryset = queryset.filter(**{column: getattr(values[name], "pk", values[name])})
+        for name, lookup in self.RANGES.items():
+            if values[name]:
+                queryset = queryset.filter(**{lookup: values[name]})
+        if with_state and values["state"]:
+            queryset = queryset.filter(state__in=values["state"])
+        if values["q"]:
+            queryset = queryset.filter(task_id__in=self._task_ids(values["q"]))
+        return queryset
+
+    def _task_ids(self, text: str) -> list[int]:
+        """Ids of the visible tasks that the search names, by part of the name or by id; resolved once."""
+        if not hasattr(self, "_found_tasks"):
+            tasks = access.within(Task.objects.all(), self.user, "workflow__project_id")
+            found = tasks.filter(named(text)).order_by("id").values_list("id", flat=True)
+            self._found_tasks = list(found[: MOST_TASKS + 1])
+        if len(self._found_tasks) > MOST_TASKS:
+            self.too_many = f"More than {MOST_TASKS:,} tasks match; the first {MOST_TASKS:,} are shown. Write more of the name."
+        return self._found_tasks[:MOST_TASKS]
+
+
+def named(text: str) -> Q:
+    """Tasks that any of the words names: by part of the name, or by id."""
+    condition = Q()
+    for word in filter(None, re.split(r"[\s,;]+", text)):
+        condition |= Q(name__icontains=word)
+        number = word.removeprefix("#")
+        if number.isdecimal() and len(number) <= 18:
+            condition |= Q(pk=int(number))
+    return condition or Q(pk__in=[])
+
+
+PARAMETERS = frozenset([*InstanceFilter.base_fields, "before"])
+ALL_STATES: tuple[str, ...] = tuple(state.value for state in State)

@@ -1,0 +1,257 @@
+"""Instances: the list with its filters and actions, and the page of one. Nothing here writes a state."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+
+from instances.admin import detail, logview
+from instances.admin.listing import InstanceChangeList
+from instances.admin.looks import state_badge
+from instances.admin.operate import BUTTONS, operate_view
+from instances.engine.states import ACTIVE, State
+from instances.models import Instance
+from weops.console.paging import CappedPaginator
+from weops.console.present import between, or_nothing, stamp, zone_name
+from weops.console.scoped import ReadOnlyAdmin
+from weops.projects.access import Right
+
+
+def _column(title: str) -> Callable[[Callable[..., Any]], Any]:
+    return admin.display(description=title)
+
+
+@admin.register(Instance)
+class InstanceAdmin(ReadOnlyAdmin):
+    change_list_template = "instances/instance_list.html"
+    paginator = CappedPaginator
+    list_disable_select_all = True
+    show_full_result_count = False
+    list_per_page = 50
+    list_max_show_all = 0
+    sortable_by = ()
+    ordering = ("-data_time", "-id")
+    list_display_links = None
+    list_horizontal_scrollbar_top = True
+    list_display = (
+        "task_cell",
+        "data_time_cell",
+        "state_cell",
+        "duration_cell",
+        "start_cell",
+        "end_cell",
+        "planned_cell",
+        "workflow_cell",
+        "owner_cell",
+        "task_type",
+        "cycle_type",
+        "type_cell",
+        "group_cell",
+        "tries_cell",
+        "runs_cell",
+        "folder_cell",
+    )
+    actions = ("terminate", "rerun", "mark_success")
+
+    # The list
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[InstanceChangeList]:
+        return InstanceChangeList
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """The filter bar's own parameters never come here; any other lookup could scan the table."""
+        return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(
+            request, {"title": "Instances", "zone_name": zone_name(), **(extra_context or {})}
+        )
+
+    @_column("Task")
+    def task_cell(self, instance: Instance) -> SafeString:
+        return format_html(
+            '<span class="wo-two-lines"><a class="wo-link" href="{}">{}</a>'
+            '<span class="wo-dim" title="Task id {}, instance id {}">{} · task #{}{}</span></span>',
+            reverse("admin:instances_instance_change", args=(instance.pk,)),
+            instance.task.name,
+            instance.task_id,
+            instance.pk,
+            instance.project.name,
+            instance.task_id,
+            f" · {instance.traversal}" if instance.traversal else "",
+        )
+
+    @_column("Data time")
+    def data_time_cell(self, instance: Instance) -> SafeString:
+        zone = instance.task.timezone
+        return format_html(
+            '<span class="wo-two-lines">{}<span class="wo-dim">{}</span></span>',
+            stamp(instance.data_time, zone),
+            zone,
+        )
+
+    @_column("Execution status")
+    def state_cell(self, instance: Instance) -> SafeString:
+        shown = state_badge(instance.state, instance.error_code, instance.error_message)
+        if not instance.error_code:
+            return shown
+        return format_html(
+            '<span class="wo-two-lines"><span>{}</span><span class="wo-error-code">{}</span></span>',
+            shown,
+            instance.error_code,
+        )
+
+    @_column("Instance type")
+    def type_cell(self, instance: Instance) -> str:
+        return instance.get_instance_type_display()
+
+    @_column("Owner")
+    def owner_cell(self, instance: Instance) -> Any:
+        return or_nothing(instance.owner and instance.owner.get_username())
+
+    @_column("Workflow")
+    def workflow_cell(self, instance: Instance) -> SafeString:
+        address = reverse("admin:instances_workflow_change", args=(instance.workflow_id,))
+        return format_html('<a class="wo-link" href="{}">{}</a>', address, instance.workflow.name)
+
+    @_column("Planned time")
+    def planned_cell(self, instance: Instance) -> SafeString:
+        return stamp(instance.planned_time)
+
+    @_column("Start time")
+    def start_cell(self, instance: Instance) -> SafeString:
+        return stamp(instance.start_time)
+
+    @_column("End time")
+    def end_cell(self, instance: Instance) -> SafeString:
+        return stamp(instance.end_time)
+
+    @_column("Duration")
+    def duration_cell(self, instance: Instance) -> Any:
+        running = State(instance.state) in ACTIVE
+        now = getattr(instance, "seen_at", None) if running else None
+        shown = between(instance.start_time, instance.end_time, now)
+        return format_html('<span class="wo-time">{}</span>', shown) if shown else or_nothing("")
+
+    @_column("Resource group")
+    def group_cell(self, instance: Instance) -> str:
+        return instance.resource_group.name
+
+    @_column("Retries")
+    def tries_cell(self, instance: Instance) -> int:
+        return instance.tries
+
+    @_column("Runs")
+    def runs_cell(self, instance: Instance) -> int:
+        return instance.total_runs
+
+    @_column("Folder")
+    def folder_cell(self, instance: Instance) -> Any:
+        return or_nothing(getattr(instance, "folder_path", ""))
+
+    # Actions: each leads to a page that lists what will be touched and asks for a reason.
+
+    def has_operate_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self.has_right(request, Right.OPERATE, obj)
+
+    def has_override_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self.has_right(request, Right.OVERRIDE, obj)
+
+    def _confirm(self, request: HttpRequest, kind: str) -> HttpResponse:
+        # Only what was ticked: "all rows that match" needs a preview of its own.
+        ids = ",".join(request.POST.getlist(ACTION_CHECKBOX_NAME))
+        query = urlencode({"ids": ids, "query": request.GET.urlencode()})
+        return redirect(f"{reverse('admin:instances_instance_operate', args=(kind,))}?{query}")
+
+    @admin.action(description="Terminate", permissions=["operate"])
+    def terminate(self, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse:
+        return self._confirm(request, "terminate")
+
+    @admin.action(description="Rerun", permissions=["operate"])
+    def rerun(self, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse:
+        return self._confirm(request, "rerun")
+
+    @admin.action(description="Mark as successful", permissions=["override"])
+    def mark_success(self, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse:
+        return self._confirm(request, "mark_success")
+
+    # Pages of one instance
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("operate/<str:kind>/", view(self.operate), name="instances_instance_operate"),
+            path("<int:pk>/log/<int:execution_id>/", view(self.log), name="instances_instance_log"),
+            path(
+                "<int:pk>/log/<int:execution_id>/download/",
+                view(self.log_file),
+                name="instances_instance_log_file",
+            ),
+            *super().get_urls(),
+        ]
+
+    def visible(self, request: HttpRequest, pk: int | str) -> Instance:
+        """The instance, if the user may see it; raises Http404 for every other number, existing or not."""
+        rows = self.get_queryset(request).select_related(
+            "task__workflow", "project", "workflow", "owner", "resource_group", "version"
+        )
+        try:
+            return rows.get(pk=int(pk))
+        except (Instance.DoesNotExist, ValueError, OverflowError):
+            raise Http404(
+                "There is no such instance, or it belongs to a project that you cannot see."
+            ) from None
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        instance = self.visible(request, object_id)
+        page = detail.build(instance, request.user, request.GET.get("execution", ""))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": instance,
+            "title": str(instance.task.name),
+            "page": page,
+            "buttons": [
+                {
+                    "kind": one.kind,
+                    "title": one.title,
+                    "icon": one.icon,
+                    "tone": one.tone,
+                    "allowed_from": one.allowed_from,
+                    "now": one.allows(instance.state),
+                }
+                for one in BUTTONS
+                if self.has_right(request, one.right, instance)
+            ],
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "instances/instance_detail.html", context)
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return redirect("admin:instances_instance_change", object_id)
+
+    def operate(self, request: HttpRequest, kind: str) -> HttpResponse:
+        return operate_view(self, request, kind)
+
+    def log(self, request: HttpRequest, pk: int, execution_id: int) -> HttpResponse:
+        return logview.page(self.visible(request, pk), execution_id, request.GET.get("after", ""))
+
+    def log_file(self, request: HttpRequest, pk: int, execution_id: int) -> HttpResponse:
+        return logview.download(self.visible(request, pk), execution_id)

@@ -1,0 +1,363 @@
+"""Tasks: editing, submitting, pausing. What a task may be is judged by `instances.definitions` alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import models
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.widgets import UnfoldAdminSelectWidget
+
+from instances import definitions
+from instances.admin.looks import TASK_LOOKS
+from instances.admin.task_form import DependencyFormSet, TaskForm, scope_choices
+from instances.engine.schedule import ScheduleError, describe
+from instances.engine.schedule_types import CYCLE_FIELDS
+from instances.engine.states import TaskStatus
+from instances.models import Dependency, Task, TaskVersion
+from weops.console.present import NOTHING, badge, stamp
+from weops.console.scoped import ReadOnlyAdmin, ScopedAdmin, ScopedInline, signed_in
+from weops.projects.access import Right
+
+NEXT_RUNS = 5
+MOST_VERSIONS = 20
+# Buttons of the page: address word -> (title, icon, statuses that show it, what is said when it is done).
+STEPS: dict[str, tuple[str, str, tuple[TaskStatus, ...], str]] = {
+    "pause": ("Pause", "pause_circle", (TaskStatus.SCHEDULING,), "paused: no new instances are generated"),
+    "resume": ("Resume", "play_circle", (TaskStatus.PAUSED,), "scheduled again from now on"),
+    "offline": ("Take offline", "cloud_off", (TaskStatus.SCHEDULING, TaskStatus.PAUSED), "taken offline"),
+}
+
+
+class DependencyInline(ScopedInline):
+    model = Dependency
+    fk_name = "task"
+    formset = DependencyFormSet
+    fields = ("upstream", "scope")
+    hide_title = True
+    autocomplete_fields = ("upstream",)
+    # A task may wait for any task that its author can see, in other projects too.
+    choice_rights = {"upstream": Right.VIEW}
+    verbose_name = "upstream task"
+    verbose_name_plural = "Waits for"
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "scope":
+            return forms.ChoiceField(
+                choices=scope_choices(),
+                required=False,
+                widget=UnfoldAdminSelectWidget(),
+                help_text="Which of its data times. The cycles of both tasks decide what is possible.",
+            )
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+
+@admin.register(Task)
+class TaskAdmin(ScopedAdmin):
+    project_path = "workflow__project_id"
+    form = TaskForm
+    change_form_template = "instances/task_form.html"
+    inlines = (DependencyInline,)
+    list_display = (
+        "name",
+        "status_cell",
+        "workflow_cell",
+        "task_type",
+        "cycle_type",
+        "schedule_cell",
+        "resource_group",
+        "owner",
+        "next_due_cell",
+        "version_cell",
+    )
+    list_filter = ("status", "task_type", "cycle_type")
+    list_select_related = ("workflow__project", "resource_group", "owner", "calendar", "current_version")
+    search_fields = ("name", "workflow__name", "=id")
+    search_help_text = "Name, workflow or id"
+    sortable_by = ("name",)
+    ordering = ("workflow__project__name", "workflow__name", "name")
+    readonly_fields = ("status_cell", "schedule_words", "next_runs", "versions_list", "code_text")
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    ("name", "status_cell"),
+                    ("workflow", "folder"),
+                    ("owner", "resource_group"),
+                    "description",
+                )
+            },
+        ),
+        (
+            "What runs",
+            {"fields": ("task_type", "code", ("data_source", "secrets"), ("parameters", "settings"))},
+        ),
+        (
+            "Schedule",
+            {
+                "fields": (
+                    ("cycle_type", "timezone"),
+                    ("at", "step"),
+                    "hours",
+                    "weekdays",
+                    "month_days",
+                    "months",
+                    "crontab",
+                    "run_at",
+                    ("effective_from", "effective_to"),
+                    ("window_start", "window_end"),
+                    ("calendar", "calendar_mode"),
+                    ("generation", "catch_up"),
+                    "schedule_words",
+                    "next_runs",
+                )
+            },
+        ),
+        (
+            "Running",
+            {
+                "fields": (
+                    ("priority", "self_dependency"),
+                    ("retry_limit", "retry_wait"),
+                    ("run_timeout", "wait_timeout"),
+                    "dry_run",
+                )
+            },
+        ),
+        ("Versions", {"fields": ("note", "versions_list")}),
+    )
+
+    # The list
+
+    @admin.display(description="Status")
+    def status_cell(self, task: Task) -> SafeString:
+        return badge(TASK_LOOKS, task.status)
+
+    @admin.display(description="Workflow")
+    def workflow_cell(self, task: Task) -> SafeString:
+        address = reverse("admin:instances_workflow_change", args=(task.workflow_id,))
+        return format_html(
+            '<a class="wo-link" href="{}">{} / {}</a>', address, task.workflow.project, task.workflow
+        )
+
+    @admin.display(description="Schedule")
+    def schedule_cell(self, task: Task) -> str:
+        try:
+            return describe(task.schedule())
+        except (ScheduleError, ValueError) as error:
+            return str(error)
+
+    @admin.display(description="Next due")
+    def next_due_cell(self, task: Task) -> SafeString:
+        return stamp(task.next_due_at if task.status == TaskStatus.SCHEDULING else None)
+
+    @admin.display(description="Version")
+    def version_cell(self, task: Task) -> Any:
+        return f"v{task.current_version.number}" if task.current_version else NOTHING
+
+    # The page
+
+    def project_id_of(self, obj: models.Model) -> int | None:
+        # A task that is being added may have no workflow yet.
+        return obj.workflow.project_id if isinstance(obj, Task) and obj.workflow_id else None
+
+    def in_use(self, obj: Any) -> bool:
+        return obj.instances.exists() or obj.dependents.exists()
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return fieldsets
+        # Readers see the code with its lines.
+        return [
+            (
+                title,
+                {
+                    **options,
+                    "fields": ["code_text" if name == "code" else name for name in options["fields"]],
+                },
+            )
+            for title, options in fieldsets
+        ]
+
+    @admin.display(description="Code")
+    def code_text(self, task: Task) -> SafeString:
+        return _code(task.code)
+
+    @admin.display(description="In words")
+    def schedule_words(self, task: Task) -> str:
+        return self.schedule_cell(task) if task.pk else "Shown once the task is saved."
+
+    @admin.display(description=f"Next {NEXT_RUNS} runs")
+    def next_runs(self, task: Task) -> Any:
+        if not task.pk:
+            return NOTHING
+        try:
+            found = definitions.preview(task, NEXT_RUNS)
+        except ValidationError as error:
+            return "; ".join(error.messages)
+        rows = [
+            (stamp(run.planned_time, task.timezone, named=True), stamp(run.data_time, task.timezone))
+            for run in found
+        ]
+        return (
+            format_html_join("", "{} <span class='wo-dim'>data time</span> {}<br>", rows)
+            or "The schedule has ended."
+        )
+
+    @admin.display(description="Submitted versions")
+    def versions_list(self, task: Task) -> Any:
+        if not task.pk:
+            return NOTHING
+        versions = task.versions.select_related("created_by").defer("code", "definition")[:MOST_VERSIONS]
+        rows = [
+            (
+                reverse("admin:instances_taskversion_change", args=(version.pk,)),
+                version.number,
+                stamp(version.created_at),
+                version.created_by or "WeOps",
+                version.note,
+            )
+            for version in versions
+        ]
+        line = '<a class="wo-link" href="{}">v{}</a> {} <span class="wo-dim">by</span> {} {}<br>'
+        return format_html_join("", line, rows) or "Never submitted."
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"owner": request.user.pk, **super().get_changeform_initial_data(request)}
+
+    def _changeform_view(
+        self, request: HttpRequest, object_id: str | None, form_url: str, extra_context: dict[str, Any] | None
+    ) -> HttpResponse:
+        if request.method == "POST":
+            definitions.lock_dependencies()
+        return super()._changeform_view(request, object_id, form_url, extra_context)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except ValidationError as error:
+            # Everything was checked by the forms under the same lock; whatever is left was changed by somebody else.
+            messages.error(request, "Nothing was saved. " + " ".join(error.messages))
+            return HttpResponseRedirect(request.get_full_path())
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        task = context.get("original")
+        status = task.status if task else TaskStatus.OFFLINE
+        may_change = bool(task and self.has_change_permission(request, task))
+        context["cycle_fields"] = {cycle.value: sorted(fields) for cycle, fields in CYCLE_FIELDS.items()}
+        context["steps"] = [
+            {"name": name, "title": title, "icon": icon}
+            for name, (title, icon, statuses, _) in STEPS.items()
+            if may_change and status in statuses
+        ]
+        context["may_draft"] = status == TaskStatus.OFFLINE
+        context["drifted"] = bool(task and task.current_version and _drifted(task))
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        task = form.instance
+        if "_draft" in request.POST and task.status == TaskStatus.OFFLINE:
+            messages.info(request, "Saved as a draft: it is not scheduled until it is submitted.")
+            return
+        note = form.cleaned_data.get("note", "")
+        version = definitions.submit(task, user=signed_in(request), note=note, source="admin")
+        messages.info(request, f"Submitted: version {version.number} is scheduled.")
+
+    def response_post_save_add(self, request: HttpRequest, obj: Task) -> HttpResponse:
+        return redirect("admin:instances_task_change", obj.pk)
+
+    def response_post_save_change(self, request: HttpRequest, obj: Task) -> HttpResponse:
+        return redirect("admin:instances_task_change", obj.pk)
+
+    # Steps: pause, resume, take offline
+
+    def get_urls(self) -> list[URLPattern]:
+        step = path(
+            "<int:pk>/step/<str:name>/", self.admin_site.admin_view(self.step), name="instances_task_step"
+        )
+        return [step, *super().get_urls()]
+
+    def step(self, request: HttpRequest, pk: int, name: str) -> HttpResponse:
+        """POST carries out one of STEPS on a task that the user may edit."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        task = self.get_queryset(request).select_related("workflow").filter(pk=pk).first()
+        if task is None or name not in STEPS:
+            raise Http404("There is no such task or step.")
+        if not self.has_change_permission(request, task):
+            raise PermissionDenied
+        done = self._take_step(request, task, name)
+        if done is not None:
+            said = (
+                f"{task.name}: {STEPS[name][3]}."
+                if done
+                else f"{task.name} is {task.status}; nothing was changed."
+            )
+            messages.add_message(request, messages.SUCCESS if done else messages.WARNING, said)
+        return redirect("admin:instances_task_change", task.pk)
+
+    def _take_step(self, request: HttpRequest, task: Task, name: str) -> bool | None:
+        carry_out: Callable[..., bool] = {
+            "pause": definitions.pause,
+            "resume": definitions.resume,
+            "offline": definitions.take_offline,
+        }[name]
+        try:
+            return carry_out(task, signed_in(request), source="admin", reason=request.POST.get("reason", ""))
+        except ValidationError as error:
+            messages.error(request, " ".join(error.messages))
+            return None
+
+
+def _code(text: str) -> SafeString:
+    return format_html('<pre class="wo-source wo-code">{}</pre>', text)
+
+
+def _drifted(task: Task) -> bool:
+    """Whether the saved task differs from its current version (a draft was saved after it was taken offline)."""
+    version = task.current_version
+    return version is not None and version.definition != definitions.snapshot(task)
+
+
+@admin.register(TaskVersion)
+class TaskVersionAdmin(ReadOnlyAdmin):
+    """What was submitted; reached from its task's page."""
+
+    project_path = "task__workflow__project_id"
+    list_display = ("__str__", "task", "task_type", "created_by", "created_at", "note")
+    list_select_related = ("task", "created_by")
+    search_fields = ("task__name", "note")
+    fields = (
+        "task",
+        "number",
+        "task_type",
+        "code_text",
+        "parameters",
+        "note",
+        "created_by",
+        "created_at",
+        "definition",
+    )
+    readonly_fields = fields
+    ordering = ("-id",)
+
+    @admin.display(description="Code")
+    def code_text(self, version: TaskVersion) -> SafeString:
+        return _code(version.code)

@@ -1,0 +1,116 @@
+"""The form of a task. It collects; `instances.definitions` judges, and its messages land on the fields they name."""
+
+from typing import Any
+
+from django import forms
+from django.contrib.postgres.forms import SimpleArrayField
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.forms import BaseInlineFormSet
+from unfold.forms import PaginationInlineFormSet
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+from instances import definitions
+from instances.engine import dependencies
+from instances.engine.schedule import Cycle
+from instances.models import Dependency, Task
+
+
+def scope_choices() -> list[tuple[str, str]]:
+    """Every scope that any two cycles may have, and the default."""
+    every = {scope for below in Cycle for above in Cycle for scope in dependencies.scopes(below, above)}
+    return [("", "Default of the two cycles"), *((scope, scope) for scope in sorted(every))]
+
+
+class NumbersField(SimpleArrayField):
+    """Whole numbers separated by commas or spaces."""
+
+    def __init__(self, help_text: str) -> None:
+        super().__init__(
+            forms.IntegerField(), required=False, help_text=help_text, widget=UnfoldAdminTextInputWidget()
+        )
+
+    def to_python(self, value: Any) -> Any:
+        return super().to_python(
+            ",".join(value.replace(",", " ").split()) if isinstance(value, str) else value
+        )
+
+
+class TaskForm(forms.ModelForm):
+    note = forms.CharField(
+        required=False,
+        max_length=500,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="What this version changes; shown in the list of versions.",
+    )
+    hours = NumbersField("Chosen hours 0-23, such as 2, 8; empty: every step.")
+    weekdays = NumbersField("1 = Monday to 7 = Sunday, such as 1, 5.")
+    month_days = NumbersField("1-31; -1 = last day.")
+    months = NumbersField("1-12.")
+
+    class Meta:
+        model = Task
+        exclude = ("status",)
+        widgets = {
+            "code": UnfoldAdminTextareaWidget(
+                attrs={"class": "wo-code-input", "rows": 16, "spellcheck": "false", "wrap": "off"}
+            ),
+        }
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or self.cleaned_data
+        workflow = values.get("workflow")
+        foreign = [
+            secret.name
+            for secret in values.get("secrets") or ()
+            if workflow and secret.project_id != workflow.project_id
+        ]
+        if foreign:
+            self.add_error("secrets", f"Of another project than the workflow: {', '.join(foreign)}.")
+        return values
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        if "workflow" in self.errors or "resource_group" in self.errors:
+            return
+        try:
+            definitions.validate(self.instance, [])
+        except ValidationError as error:
+            for column, wrong in error.message_dict.items():
+                self._say(column, wrong)
+
+    def _say(self, column: str, wrong: list[str]) -> None:
+        """Puts messages on their field, or on the form for what is no field of it; dependencies have their own table."""
+        # What is saved of the secrets is about to be replaced by what was chosen, which `clean` has checked.
+        if column in ("dependencies", "secrets"):
+            return
+        field = column if column in self.fields else None
+        said: list[Any] = list(self.errors.get(field or NON_FIELD_ERRORS, []))
+        for message in wrong:
+            if message not in said:
+                self.add_error(field, message)
+
+
+class DependencyFormSet(PaginationInlineFormSet):
+    """Checks all dependencies of the task together: their scopes, pairs and circles."""
+
+    def clean(self) -> None:
+        super().clean()
+        task = self.instance
+        if any(self.errors) or not task.workflow_id or not isinstance(self, BaseInlineFormSet):
+            return
+        chosen = [
+            form.cleaned_data
+            for form in self.forms
+            if form.cleaned_data and not form.cleaned_data.get("DELETE")
+        ]
+        rows = [
+            Dependency(task=task, upstream=values["upstream"], scope=values.get("scope", ""))
+            for values in chosen
+            if values.get("upstream")
+        ]
+        try:
+            definitions.validate(task, rows)
+        except ValidationError as error:
+            wrong = error.message_dict.get("dependencies")
+            if wrong:
+                raise ValidationError(wrong) from None

@@ -1,0 +1,181 @@
+"""What makes a task unusable, column by column, in words that say what to write instead. Only reads."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+
+from instances.engine import dependencies as scopes
+from instances.engine import parameters, schedule
+from instances.engine.schedule import Cycle, ScheduleError
+from instances.models import Dependency, Task
+from instances.models.definition import parameter_layers
+from instances.runners import registry
+
+# Fields of a Schedule that have another name as a column of Task.
+SCHEDULE_COLUMNS = {"cycle": "cycle_type", "calendar_dates": "calendar"}
+_LAYERS = ("project", "workflow", "task")
+_SAMPLE = datetime(2000, 6, 15, tzinfo=UTC)
+_NO_TIME = timedelta(0)
+
+Faults = dict[str, list[str]]
+Fault = tuple[str, str]
+
+
+def faults(task: Task, dependencies: Iterable[Dependency]) -> Faults:
+    """Everything that is wrong: column of Task (or `dependencies`) -> messages. Empty if it can be scheduled.
+
+    `dependencies` are the task's own, saved or not. A task that was never saved has no secrets to check yet.
+    """
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    try:
+        task.clean_fields()
+    except ValidationError as error:
+        found.update(error.message_dict)
+    if "workflow" in found or "cycle_type" in found:
+        return dict(found)
+    for check in _CHECKS:
+        for column, message in check(task):
+            # A column that is malformed already needs no second opinion.
+            if message not in found[column]:
+                found[column].append(message)
+    found["dependencies"] += dependency_faults(task, list(dependencies))
+    return {column: messages for column, messages in found.items() if messages}
+
+
+def dependency_faults(task: Task, dependencies: list[Dependency]) -> list[str]:
+    """What is wrong with what `task` waits for: a scope that cycles do not have, a pair twice, a circle."""
+    wrong: list[str] = []
+    seen: set[int] = set()
+    for dependency in dependencies:
+        upstream = dependency.upstream
+        if upstream.pk == task.pk and task.pk is not None:
+            wrong.append(
+                f"{task.name} cannot wait for itself; for its previous period choose self-dependency orderly."
+            )
+            continue
+        if upstream.pk in seen:
+            wrong.append(f"{upstream.name} is listed twice; keep one line, with the scope that covers both.")
+        seen.add(upstream.pk)
+        wrong += _scope_faults(task, dependency)
+    if task.pk is not None:
+        wrong += _circles(task, seen - {task.pk})
+    return wrong
+
+
+def _scope_faults(task: Task, dependency: Dependency) -> Iterator[str]:
+    upstream = dependency.upstream
+    message = scopes.problem(dependency.scope, Cycle(task.cycle_type), Cycle(upstream.cycle_type))
+    if message:
+        yield f"{upstream.name}: {message}"
+
+
+def _circles(task: Task, upstreams: set[int]) -> Iterator[str]:
+    """A circle that the task's own rows close; all other rows are read in one query."""
+    waits: defaultdict[int, set[int]] = defaultdict(set)
+    for downstream, upstream in Dependency.objects.exclude(task=task).values_list("task_id", "upstream_id"):
+        waits[downstream].add(upstream)
+    waits[task.pk] = upstreams
+    circle = scopes.find_cycle(waits, start=task.pk)
+    if circle:
+        names = Task.objects.in_bulk(circle)
+        path = " -> ".join(names[pk].name if pk in names else task.name for pk in circle)
+        yield f"These tasks would wait for one another in a circle: {path}. Remove one of these dependencies."
+
+
+def _schedule(task: Task) -> Iterator[Fault]:
+    try:
+        wrong = schedule.errors(task.schedule())
+    except ScheduleError as error:
+        wrong = [error]
+    for fault in wrong:
+        yield SCHEDULE_COLUMNS.get(fault.field, fault.field), fault.message
+    if task.calendar is not None and not task.calendar_mode:
+        yield "calendar_mode", "Choose what the calendar does: run only on its dates, or skip them."
+    if task.calendar is None and task.calendar_mode:
+        yield "calendar", "Choose the calendar whose dates count, or clear the calendar mode."
+
+
+def _durations(task: Task) -> Iterator[Fault]:
+    if task.retry_wait is not None and task.retry_wait < _NO_TIME:
+        yield "retry_wait", "The wait between two tries cannot be negative; write 00:00:00 or more."
+    for column in ("run_timeout", "wait_timeout"):
+        value = getattr(task, column)
+        if value is not None and value <= _NO_TIME:
+            yield column, "A timeout must be longer than zero; clear it for no timeout."
+
+
+def _belongings(task: Task) -> Iterator[Fault]:
+    project = task.workflow.project
+    for column in ("folder", "data_source"):
+        thing = getattr(task, column)
+        if thing is not None and thing.project_id != project.pk:
+            yield column, f"{thing} belongs to another project; choose one of {project}."
+    calendar = task.calendar
+    if calendar is not None and calendar.project_id not in (None, project.pk):
+        yield "calendar", f"{calendar} belongs to another project; choose one of {project}, or a common one."
+    if task.pk is not None:
+        foreign = task.secrets.exclude(project=project).order_by("name").values_list("name", flat=True)
+        for name in foreign:
+            yield "secrets", f"{name} belongs to another project; choose secrets of {project}."
+
+
+def _runner(task: Task) -> Iterator[Fault]:
+    if task.task_type == "SQL" and task.data_source is None:
+        yield "data_source", "A SQL task runs on a data source; choose one of the project."
+    if task.task_type != "SQL" and task.data_source is not None:
+        yield "data_source", "Only SQL tasks use a data source; clear it, and give the task a secret instead."
+    if not isinstance(task.settings, Mapping):
+        yield "settings", 'Write an object, such as {"key": "value"}.'
+        return
+    try:
+        runner = registry.get(task.task_type)
+    except registry.UnknownTaskType as error:
+        yield "task_type", str(error)
+        return
+    for message in runner.check(task.settings, task.code):
+        yield ("settings" if message.startswith("the setting") else "code"), message
+
+
+def _parameters(task: Task) -> Iterator[Fault]:
+    layers = parameter_layers(task)
+    if not all(isinstance(layer, Mapping) for layer in layers):
+        return
+    merged: dict[str, Any] = parameters.merge(*layers)
+    broken = False
+    for name, value in merged.items():
+        source = _LAYERS[max(rank for rank, layer in enumerate(layers) if name in layer)]
+        of = "" if source == "task" else f" of the {source}"
+        for message in _value_faults(name, value, merged):
+            broken = True
+            yield "parameters", f"Parameter {name}{of}: {message}"
+    if not broken:
+        try:
+            parameters.resolve(merged, data_time=_SAMPLE, timezone="UTC")
+        except parameters.ParameterError as error:
+            yield "parameters", str(error)
+    for fault in parameters.check(task.code, list(merged)):
+        yield "code", str(fault)
+
+
+def _value_faults(name: str, value: Any, names: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        parameters.check_name(name)
+    except parameters.ParameterError as error:
+        yield str(error)
+    if not isinstance(value, str):
+        yield "write a text, in quotes."
+        return
+    for fault in parameters.check(value, list(names)):
+        yield str(fault)
+
+
+_CHECKS: tuple[Callable[[Task], Iterator[Fault]], ...] = (
+    _schedule,
+    _durations,
+    _belongings,
+    _runner,
+    _parameters,
+)

@@ -1,0 +1,153 @@
+"""Maintenance: run-once functions with a batch limit that find what was lost, is overdue or too old.
+
+Beat calls `sweep` with every tick. Each is safe to run twice at once.
+"""
+
+import datetime as dt
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from instances.engine import hints, lifecycle, logs
+from instances.engine.dispatch import dispatch
+from instances.engine.hints import Hint
+from instances.engine.lifecycle import Touched
+from instances.engine.transactions import retried
+from instances.models import Execution, WorkerProcess
+
+
+@retried
+def lost_hints(older_than: float, limit: int = 1000) -> list[Hint]:
+    """Dispatched executions that nobody claimed for `older_than` seconds; marks them as hinted now."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE instances_execution e SET hinted_at = now() FROM (SELECT e.id, i.task_type FROM instances_execution e "
+            "JOIN instances_instance i ON i.id = e.instance_id "
+            "WHERE e.state = 'dispatched' AND e.hinted_at < now() - %s * interval '1 second' "
+            "ORDER BY e.id LIMIT %s FOR UPDATE OF e SKIP LOCKED) lost WHERE e.id = lost.id "
+            "RETURNING e.id, e.resource_group_id, e.dry_run OR lost.task_type = 'VIRTUAL'",
+            [older_than, limit],
+        )
+        return [Hint(*row) for row in cursor.fetchall()]
+
+
+def _ready_groups() -> set[int]:
+    """Groups that have anything ready: one index probe a group."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT g.id FROM projects_resourcegroup g WHERE g.enabled AND EXISTS (SELECT 1 FROM instances_instance i "
+            "WHERE i.resource_group_id = g.id AND i.state = 'wait_run' AND i.queue = 'ready')"
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+_IDLE_SERIAL_TASKS = """
+-- From one task with gated instances to the next in the index: costs the tasks, however many instances each holds back.
+WITH RECURSIVE gated AS (
+    SELECT min(task_id) AS task_id FROM instances_instance WHERE state = 'wait_run' AND queue = 'gated'
+    UNION ALL
+    SELECT (SELECT min(i.task_id) FROM instances_instance i
+            WHERE i.state = 'wait_run' AND i.queue = 'gated' AND i.task_id > gated.task_id)
+    FROM gated WHERE gated.task_id IS NOT NULL
+)
+SELECT task_id FROM gated WHERE task_id IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM instances_execution e WHERE e.serial_task_id = gated.task_id
+    AND e.state IN ('dispatched', 'running', 'stopping'))
+LIMIT %s
+"""
+
+
+def _idle_serial_tasks(limit: int = 1000) -> set[int]:
+    """Serial tasks with a gated instance and nothing on: their turn got lost, if that can be."""
+    with connection.cursor() as cursor:
+        cursor.execute(_IDLE_SERIAL_TASKS, [limit])
+        return {row[0] for row in cursor.fetchall()}
+
+
+def _groups_of_gated(tasks: set[int]) -> set[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT resource_group_id FROM instances_instance WHERE task_id = ANY(%s) AND state = 'wait_run' "
+            "AND queue = 'gated'",
+            [list(tasks)],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def seal_left_logs(limit: int = 100) -> int:
+    """Seals logs of ended executions that their worker left unsealed."""
+    left = (
+        Execution.objects.filter(chunks__isnull=False, ended_at__lt=timezone.now() - logs.SETTLED)
+        .order_by("id")
+        .values_list("id", flat=True)
+        .distinct()[:limit]
+    )
+    ids = list(left)
+    for execution_id in ids:
+        logs.seal(execution_id)
+    return len(ids)
+
+
+def sweep() -> Touched:
+    """Everything that time may have changed: leases, retries, waiting timeouts, lost turns, lost hints."""
+    touched = lifecycle.expire(settings.WEOPS_LEASE_SECONDS)
+    touched.add(lifecycle.retry_due())
+    touched.add(lifecycle.wait_timeouts())
+    idle = _idle_serial_tasks()
+    if idle:
+        touched.serial_tasks |= idle
+        touched.groups |= _groups_of_gated(idle)
+    ready = dispatch(touched.groups | _ready_groups(), touched.serial_tasks)
+    hints.send(ready + lost_hints(settings.WEOPS_HINT_SECONDS))
+    return touched
+
+
+def hourly(now: dt.datetime | None = None) -> None:
+    """Slow housekeeping: old instances, left logs, workers that are long gone."""
+    now = now or timezone.now()
+    while remove_old(now - dt.timedelta(days=settings.WEOPS_RETENTION_DAYS)):
+        pass
+    while seal_left_logs():
+        pass
+    WorkerProcess.objects.filter(seen_at__lt=now - dt.timedelta(days=1)).delete()
+
+
+def remove_old(before: dt.datetime, limit: int = 2000) -> int:
+    """Removes a batch of final instances generated before `before`, their executions, history and logs."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM instances_instance WHERE created_at < %s AND state IN ('success', 'failed', 'skipped') "
+            "ORDER BY id LIMIT %s",
+            [before, limit],
+        )
+        ids = [row[0] for row in cursor.fetchall()]
+    if not ids:
+        return 0
+    files = Execution.objects.filter(instance__in=ids).exclude(log_file="").values_list("log_file", flat=True)
+    logs.remove(list(files))
+    return _remove_rows(ids)
+
+
+@retried
+def _remove_rows(ids: list[int]) -> int:
+    """Removes those of the instances that are still final; how many they were."""
+    executions = "SELECT id FROM instances_execution WHERE instance_id = ANY(%s)"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM instances_instance WHERE id = ANY(%s) AND state IN ('success', 'failed', 'skipped') "
+            "ORDER BY id FOR UPDATE",
+            [ids],
+        )
+        ids = [row[0] for row in cursor.fetchall()]
+        for statement in (
+            f"DELETE FROM instances_logchunk WHERE execution_id IN ({executions})",  # noqa: S608
+            f"DELETE FROM instances_lease WHERE execution_id IN ({executions})",  # noqa: S608
+            "DELETE FROM instances_execution WHERE instance_id = ANY(%s)",
+            "DELETE FROM instances_statechange WHERE instance_id = ANY(%s)",
+            "DELETE FROM instances_edge WHERE instance_id = ANY(%s)",
+            "UPDATE instances_edge SET upstream_id = NULL WHERE upstream_id = ANY(%s)",
+            "DELETE FROM instances_instance WHERE id = ANY(%s)",
+        ):
+            cursor.execute(statement, [ids])
+    return len(ids)

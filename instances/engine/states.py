@@ -1,0 +1,194 @@
+"""The front door of the engine: every state, every operation, and the table of what may follow what.
+
+Standard library only. Documents, admin buttons, API errors and tests are made from these tables;
+`lifecycle.py` is the only module that carries a change out.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """State of an instance."""
+
+    WAIT_EVENT = "wait_event"
+    WAIT_UPSTREAM = "wait_upstream"
+    WAIT_RUN = "wait_run"
+    RUNNING = "running"
+    TERMINATING = "terminating"
+    FAILED_RETRY = "failed_retry"
+    FAILED = "failed"
+    SUCCESS = "success"
+    SKIPPED = "skipped"
+
+
+LABELS = {
+    State.WAIT_EVENT: "Wait for event",
+    State.WAIT_UPSTREAM: "Waiting for upstream",
+    State.WAIT_RUN: "Waiting for execution",
+    State.RUNNING: "Running",
+    State.TERMINATING: "Terminating",
+    State.FAILED_RETRY: "Retry on failure",
+    State.FAILED: "Failed",
+    State.SUCCESS: "Success",
+    State.SKIPPED: "Skipped",
+}
+
+MEANINGS = {
+    State.WAIT_EVENT: "The task listens to an event that has not come yet.",
+    State.WAIT_UPSTREAM: "An upstream instance is missing or has not succeeded yet.",
+    State.WAIT_RUN: "Ready; waits for its planned time, a slot of its resource group, or a worker.",
+    State.RUNNING: "A worker runs it and holds its lease.",
+    State.TERMINATING: "Asked to stop; stays here until its processes are confirmed dead.",
+    State.FAILED_RETRY: "The last try failed; the next one starts when the retry wait is over.",
+    State.FAILED: "Failed, and no try is left in this life.",
+    State.SUCCESS: "Succeeded, or was marked as successful.",
+    State.SKIPPED: "A branch that was not taken.",
+}
+
+WAITING = (State.WAIT_EVENT, State.WAIT_UPSTREAM, State.WAIT_RUN)
+FINAL = (State.FAILED, State.SUCCESS, State.SKIPPED)
+ACTIVE = (State.RUNNING, State.TERMINATING)
+
+
+class ExecutionState(StrEnum):
+    """State of one execution. It exists from the moment it is given a slot.
+
+    `stopping`: the instance has moved on (marked as successful) while the child still dies; the slot stays taken.
+    """
+
+    DISPATCHED = "dispatched"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    FAILED = "failed"
+    SUCCESS = "success"
+    REQUEUED = "requeued"
+    CANCELLED = "cancelled"
+
+
+# These hold a slot of their resource group.
+HOLDING_SLOT = (ExecutionState.DISPATCHED, ExecutionState.RUNNING, ExecutionState.STOPPING)
+
+
+class InstanceType(StrEnum):
+    PERIODIC = "periodic"
+    NON_PERIODIC = "non_periodic"
+    SUPPLEMENTARY = "supplementary"
+
+
+INSTANCE_TYPE_LABELS = {
+    InstanceType.PERIODIC: "Periodic instance",
+    InstanceType.NON_PERIODIC: "Non-periodic instance",
+    InstanceType.SUPPLEMENTARY: "Supplementary instance",
+}
+
+
+class RunType(StrEnum):
+    """Why an execution runs."""
+
+    PERIODIC = "PERIODIC"
+    APERIODIC = "APERIODIC"
+    RERUN = "RERUN"
+    ADDITION = "ADDITION"
+    MANUAL_TRIGGER = "MANUAL_TRIGGER"
+
+
+class TaskStatus(StrEnum):
+    SCHEDULING = "scheduling"
+    PAUSED = "paused"
+    OFFLINE = "offline"
+
+
+class SelfDependency(StrEnum):
+    PARALLEL = "parallel"
+    SERIAL = "serial"
+    ORDERLY = "orderly"
+
+
+class Move(StrEnum):
+    """What makes an instance change its state by itself (operations of people are in `Operation`)."""
+
+    EVENTS_MET = "events_met"
+    UPSTREAM_MET = "upstream_met"
+    CLAIM = "claim"
+    SUCCEED = "succeed"
+    FAIL_FOR_RETRY = "fail_for_retry"
+    FAIL = "fail"
+    RETRY_DUE = "retry_due"
+    REQUEUE = "requeue"
+    CONFIRM_DEAD = "confirm_dead"
+    WAIT_TIMEOUT = "wait_timeout"
+
+
+class Operation(StrEnum):
+    TERMINATE = "terminate"
+    RERUN = "rerun"
+    MARK_SUCCESS = "mark_success"
+    REMOVE_DEPENDENCY = "remove_dependency"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`sources` -> `targets`, which are chosen by `why`."""
+
+    sources: tuple[State, ...]
+    targets: tuple[State, ...]
+    why: str
+
+
+_START = (State.WAIT_EVENT, State.WAIT_UPSTREAM, State.WAIT_RUN)
+
+MOVES: dict[Move, Rule] = {
+    Move.EVENTS_MET: Rule(
+        (State.WAIT_EVENT,), (State.WAIT_UPSTREAM, State.WAIT_RUN), "all listened events came"
+    ),
+    Move.UPSTREAM_MET: Rule(
+        (State.WAIT_UPSTREAM,), (State.WAIT_RUN,), "the last counting dependency succeeded"
+    ),
+    Move.CLAIM: Rule(
+        (State.WAIT_RUN,), (State.RUNNING,), "a worker took the dispatched execution and its lease"
+    ),
+    Move.SUCCEED: Rule((State.RUNNING,), (State.SUCCESS,), "the child ended well, reported under the lease"),
+    Move.FAIL_FOR_RETRY: Rule(
+        (State.RUNNING,), (State.FAILED_RETRY,), "the try failed or was lost; a try is left"
+    ),
+    Move.FAIL: Rule((State.RUNNING,), (State.FAILED,), "the try failed or was lost; no try is left"),
+    Move.RETRY_DUE: Rule((State.FAILED_RETRY,), (State.WAIT_RUN,), "the retry wait is over"),
+    Move.REQUEUE: Rule((State.RUNNING,), (State.WAIT_RUN,), "its worker shut down; no retry is spent"),
+    Move.CONFIRM_DEAD: Rule(
+        (State.TERMINATING,), (State.FAILED,), "its processes are dead, or its lease expired"
+    ),
+    Move.WAIT_TIMEOUT: Rule(_START, (State.FAILED,), "waited longer than the total waiting timeout"),
+}
+
+OPERATIONS: dict[Operation, Rule] = {
+    # failed_retry may be terminated too (documented extension): a retry storm must be stoppable.
+    Operation.TERMINATE: Rule(
+        (State.WAIT_EVENT, State.WAIT_UPSTREAM, State.WAIT_RUN, State.RUNNING, State.FAILED_RETRY),
+        (State.TERMINATING, State.FAILED),
+        "running goes through terminating, all others fail at once",
+    ),
+    Operation.RERUN: Rule(
+        (State.FAILED, State.SUCCESS, State.WAIT_RUN, State.FAILED_RETRY), _START, "a new life round begins"
+    ),
+    Operation.MARK_SUCCESS: Rule(
+        (State.RUNNING, State.FAILED, State.WAIT_EVENT, State.WAIT_UPSTREAM, State.WAIT_RUN),
+        (State.SUCCESS,),
+        "success at once; a running child is killed; children are released",
+    ),
+    Operation.REMOVE_DEPENDENCY: Rule(
+        tuple(State), (State.WAIT_RUN,), "chosen edges stop counting for ever; may release the instance"
+    ),
+}
+
+
+def sources(operation: Operation) -> tuple[State, ...]:
+    """States from which the operation is allowed."""
+    return OPERATIONS[operation].sources
+
+
+def refusal(operation: Operation, state: str, name: str) -> str:
+    """One sentence that says why `operation` is refused for the instance called `name`."""
+    allowed = ", ".join(LABELS[allowed_state] for allowed_state in sources(operation))
+    verb = operation.replace("_", " ")
+    return f"{name} is in state {LABELS[State(state)]}: {verb} is allowed only from {allowed}."

@@ -1,0 +1,165 @@
+"""Runs one claimed execution, from its snapshot to its result. Writes no state: the runtime reports the result."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from json import loads
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+
+from instances.engine import snapshot
+from instances.engine.lifecycle import Claimed, Result
+from instances.engine.logs import Sink
+from instances.engine.parameters import ParameterError
+from instances.models import Task, TaskVersion
+from instances.runners import registry
+from instances.runners.base import REASON_SHUTDOWN, Control, Outcome, RunSpec, cancelled_outcome
+from weops.projects.models import DataSource
+
+log = logging.getLogger(__name__)
+HOST = socket.gethostname()
+# Seconds between two looks for a database that is away.
+_DATABASE_PAUSE = 0.5
+
+
+class Refused(Exception):
+    """The execution cannot be run as it is defined; `code` is of the error catalogue."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(slots=True)
+class Run:
+    """A run in progress: what the worker's heartbeat needs to stop it. `renewed`: monotonic seconds.
+
+    `pid`: the child's, once there is one; `pid_written`: whether the execution's row has it.
+    """
+
+    claimed: Claimed
+    control: Control = field(init=False)
+    renewed: float = field(default_factory=time.monotonic)
+    pid: int | None = None
+    pid_written: bool = False
+
+    def __post_init__(self) -> None:
+        self.control = Control(self._started)
+
+    def _started(self, pid: int, _start_time: int) -> None:
+        self.pid = pid
+
+
+def _reveal(what: str, reveal: Callable[[], str]) -> str:
+    try:
+        return reveal()
+    except ValueError as error:
+        raise Refused("UNREADABLE_SECRET", f"{what}: {error}") from error
+
+
+_DEFINITION = """
+SELECT v.code, v.definition::text, t.name, t.run_timeout, t.data_source_id, w.name, p.name,
+       EXISTS (SELECT 1 FROM instances_task_secrets s WHERE s.task_id = t.id)
+FROM instances_taskversion v JOIN instances_task t ON t.id = v.task_id JOIN instances_workflow w ON w.id = t.workflow_id
+JOIN projects_project p ON p.id = w.project_id WHERE v.id = %s
+"""
+
+
+def prepare(claimed: Claimed) -> RunSpec:
+    """Everything the runner needs, resolved now. Raises ParameterError or Refused."""
+    # One statement for what every run needs: loading whole models took longer than starting the child.
+    with connection.cursor() as cursor:
+        cursor.execute(_DEFINITION, [claimed.version_id])
+        code, definition, task, run_timeout, source_id, workflow, project, has_secrets = cursor.fetchone()
+    version = TaskVersion(pk=claimed.version_id, code=code, definition=loads(definition))
+    rendered = snapshot.render(version, claimed.parameters, claimed.data_time, claimed.planned_time)
+    # Secrets are resolved at the last moment and live in this process's memory only.
+    found = Task(pk=claimed.task_id).secrets.all() if has_secrets else ()
+    secrets = {secret.name: _reveal(f"Secret {secret.name}", secret.reveal) for secret in found}
+    url = ""
+    if source_id:
+        source = DataSource.objects.select_related("url").get(pk=source_id)
+        url = _reveal(f"The URL of data source {source.name}", source.url.reveal)
+    return RunSpec(
+        execution_id=claimed.execution_id,
+        task_type=claimed.task_type,
+        code=rendered.code,
+        settings=version.definition.get("settings") or {},
+        parameters=rendered.parameters,
+        secrets=secrets,
+        data_source_url=url,
+        context={
+            "WEOPS_PROJECT": project,
+            "WEOPS_WORKFLOW": workflow,
+            "WEOPS_TASK": task,
+            "WEOPS_DATA_TIME": claimed.data_time.isoformat(),
+            "WEOPS_LIFE_ROUND": str(claimed.life_round),
+            "WEOPS_TRY": str(claimed.try_number),
+        },
+        run_timeout=run_timeout.total_seconds() if run_timeout else None,
+        kill_grace=settings.WEOPS_KILL_GRACE_SECONDS,
+    )
+
+
+def _prepared(run: Run) -> RunSpec | None:
+    """Waits for a database that is away: nothing has run, so nothing has failed. None: the run was stopped meanwhile."""
+    while not run.control.cancelled:
+        try:
+            return prepare(run.claimed)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("execution %d waits for the database: %s", run.claimed.execution_id, error)
+            time.sleep(_DATABASE_PAUSE)
+        finally:
+            # The task may run for hours: its connection goes back to the pool.
+            connection.close()
+    return None
+
+
+def _not_started(control: Control) -> Outcome:
+    return cancelled_outcome(control.reason or "", how="it had not started")
+
+
+def _result(claimed: Claimed, outcome: Outcome, control: Control) -> Result:
+    return Result(
+        claimed.execution_id,
+        claimed.token,
+        outcome.ok,
+        outcome.error_code,
+        outcome.message,
+        outcome.exit_code,
+        outcome.signal,
+        requeue=control.reason == REASON_SHUTDOWN and not outcome.ok,
+    )
+
+
+def supervise(run: Run, sink: Sink, worker: str) -> Result:
+    """Runs the execution to its end; every error becomes a result, so that nothing is left hanging."""
+    claimed = run.claimed
+    sink.line(
+        f"execution {claimed.execution_id}, life {claimed.life_round}, try {claimed.try_number}, on {worker} "
+        f"(host {HOST}, pid {os.getpid()})"
+    )
+    try:
+        runner = registry.get(claimed.task_type)
+        spec = _prepared(run)
+        outcome = runner.run(spec, sink, run.control) if spec else _not_started(run.control)
+    except ParameterError as error:
+        outcome = Outcome(False, error_code=error.code, message=str(error))
+    except Refused as error:
+        outcome = Outcome(False, error_code=error.code, message=str(error))
+    except registry.UnknownTaskType as error:
+        outcome = Outcome(False, error_code="UNKNOWN_TASK_TYPE", message=str(error))
+    except Exception:
+        log.exception("execution %d broke the worker's own code", claimed.execution_id)
+        outcome = Outcome(
+            False,
+            error_code="INTERNAL_ERROR",
+            message=f"An error inside WeOps; the log of worker {worker} has the traceback.",
+        )
+    ending = "succeeded" if outcome.ok else f"{outcome.error_code}: {outcome.message}"
+    sink.line(ending if outcome.exit_code is None else f"{ending} (exit code {outcome.exit_code})")
+    return _result(claimed, outcome, run.control)

@@ -1,0 +1,55 @@
+"""Choices of the columns, made from the engine's enumerations."""
+
+from enum import StrEnum
+from typing import Any
+
+from django.db import models
+from django.db.models import CheckConstraint, Q
+
+from instances.engine.schedule import Cycle
+from instances.engine.states import LABELS, SelfDependency, State, TaskStatus
+
+STATES = [(state.value, LABELS[state]) for state in State]
+CYCLES = [(cycle.value, cycle.value.capitalize()) for cycle in Cycle]
+TASK_STATUSES = [(status.value, status.value.capitalize()) for status in TaskStatus]
+SELF_DEPENDENCIES = [
+    (SelfDependency.SERIAL.value, "Serial: one at a time, in any order"),
+    (SelfDependency.ORDERLY.value, "Orderly: waits for the success of the previous data time"),
+    (SelfDependency.PARALLEL.value, "Parallel: no limit"),
+]
+
+
+class Priority(models.IntegerChoices):
+    """Higher runs first. Backfills run in a band of their own below (later: minus 10)."""
+
+    LOW = 1, "Low"
+    MEDIUM = 2, "Medium"
+    HIGH = 3, "High"
+
+
+class TaskType(models.TextChoices):
+    SHELL = "SHELL", "Shell"
+    PYTHON = "PYTHON", "Python"
+    SQL = "SQL", "SQL"
+    VIRTUAL = "VIRTUAL", "Virtual (does nothing)"
+
+
+class Generation(models.TextChoices):
+    T_PLUS_0 = "T_PLUS_0", "T+0: in its own cycle"
+    T_PLUS_1 = "T_PLUS_1", "T+1: one cycle later"
+
+
+class CatchUp(models.TextChoices):
+    ALL = "all", "Generate everything that was missed"
+    LATEST = "latest", "Latest only"
+
+
+class CalendarMode(models.TextChoices):
+    RUN_ONLY = "RUN_ONLY", "Run only on its dates"
+    SKIP = "SKIP", "Skip its dates"
+
+
+def known(field: str, values: type[StrEnum] | list[Any], name: str) -> CheckConstraint:
+    """A database check that `field` holds one of `values`."""
+    allowed = [getattr(value, "value", value) for value in values]
+    return CheckConstraint(condition=Q(**{f"{field}__in": allowed}), name=name)

@@ -1,0 +1,262 @@
+"""What people define: workflows, tasks with their schedule and versions, dependencies between tasks."""
+
+import datetime as dt
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator
+from django.db import models
+from django.db.models import F, Q
+
+from instances.engine.schedule import Cycle, Schedule
+from instances.engine.states import SelfDependency, TaskStatus
+from instances.models.choices import (
+    CYCLES,
+    SELF_DEPENDENCIES,
+    TASK_STATUSES,
+    CalendarMode,
+    CatchUp,
+    Generation,
+    Priority,
+    TaskType,
+    known,
+)
+from weops.projects.models import (
+    Calendar,
+    DataSource,
+    Folder,
+    Project,
+    ResourceGroup,
+    name_validator,
+    validate_parameters,
+)
+
+USER = settings.AUTH_USER_MODEL
+
+
+class Workflow(models.Model):
+    project = models.ForeignKey(Project, models.PROTECT, related_name="workflows")
+    folder = models.ForeignKey(Folder, models.PROTECT, null=True, blank=True, related_name="workflows")
+    name = models.CharField(max_length=100, validators=[name_validator])
+    description = models.TextField(blank=True)
+    owner = models.ForeignKey(USER, models.SET_NULL, null=True, blank=True, related_name="+")
+    parameters = models.JSONField(default=dict, blank=True, validators=[validate_parameters])
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["project", "name"]
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="workflow_name_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        if self.folder and self.folder.project_id != self.project_id:
+            raise ValidationError({"folder": "The folder belongs to another project."})
+
+
+class Task(models.Model):
+    """A definition. Saving through `instances.definitions.submit` makes a numbered version of it."""
+
+    workflow = models.ForeignKey(Workflow, models.PROTECT, related_name="tasks", db_index=False)
+    folder = models.ForeignKey(
+        Folder, models.PROTECT, null=True, blank=True, related_name="tasks", db_index=False
+    )
+    name = models.CharField(max_length=100, validators=[name_validator])
+    description = models.TextField(blank=True)
+    owner = models.ForeignKey(USER, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False)
+    status = models.CharField(max_length=16, choices=TASK_STATUSES, default=TaskStatus.OFFLINE)
+
+    task_type = models.CharField(max_length=16, choices=TaskType, default=TaskType.SHELL)
+    code = models.TextField(
+        blank=True, help_text="${name} and time expressions such as ${yyyyMMdd-1d} are filled in."
+    )
+    parameters = models.JSONField(default=dict, blank=True, validators=[validate_parameters])
+    settings = models.JSONField(default=dict, blank=True, help_text="Settings of the task type.")
+    data_source = models.ForeignKey(
+        DataSource,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="tasks",
+        help_text="For SQL tasks.",
+        db_index=False,
+    )
+    secrets = models.ManyToManyField(
+        "projects.Secret",
+        blank=True,
+        related_name="+",
+        help_text="Given to the child process as environment variables of these names.",
+    )
+
+    resource_group = models.ForeignKey(ResourceGroup, models.PROTECT, related_name="tasks", db_index=False)
+    priority = models.SmallIntegerField(choices=Priority, default=Priority.MEDIUM)
+    self_dependency = models.CharField(
+        max_length=16, choices=SELF_DEPENDENCIES, default=SelfDependency.SERIAL
+    )
+    retry_limit = models.PositiveSmallIntegerField(default=5, validators=[MaxValueValidator(100)])
+    retry_wait = models.DurationField(
+        default=dt.timedelta(minutes=5), help_text="Between two tries, HH:MM:SS."
+    )
+    run_timeout = models.DurationField(
+        null=True, blank=True, help_text="A try that runs longer is killed, HH:MM:SS."
+    )
+    wait_timeout = models.DurationField(
+        null=True,
+        blank=True,
+        help_text="Events, upstream and resources together; longer waiting ends it, HH:MM:SS.",
+    )
+    dry_run = models.BooleanField(
+        default=False, help_text="Dry-run scheduling: instances become successful without running."
+    )
+
+    cycle_type = models.CharField(max_length=16, choices=CYCLES, default=Cycle.DAY)
+    timezone = models.CharField(max_length=64, default="UTC")
+    step = models.PositiveSmallIntegerField(default=1, help_text="Every so many minutes or hours.")
+    at = models.TimeField(
+        default=dt.time(0, 0), help_text="Time of day; for hour tasks the first hour and the minute."
+    )
+    hours = ArrayField(
+        models.SmallIntegerField(), default=list, blank=True, help_text="Chosen hours 0-23, such as 2,8."
+    )
+    weekdays = ArrayField(
+        models.SmallIntegerField(), default=list, blank=True, help_text="1 = Monday to 7 = Sunday."
+    )
+    month_days = ArrayField(
+        models.SmallIntegerField(), default=list, blank=True, help_text="1-31; -1 = last day."
+    )
+    months = ArrayField(
+        models.SmallIntegerField(), default=list, blank=True, help_text="1-12, for yearly tasks."
+    )
+    crontab = models.CharField(max_length=200, blank=True, help_text="5 fields, or 7 as Quartz writes them.")
+    run_at = models.DateTimeField(null=True, blank=True, help_text="For one-off tasks.")
+    effective_from = models.DateTimeField(null=True, blank=True)
+    effective_to = models.DateTimeField(null=True, blank=True)
+    window_start = models.TimeField(null=True, blank=True)
+    window_end = models.TimeField(null=True, blank=True)
+    calendar = models.ForeignKey(
+        Calendar, models.PROTECT, null=True, blank=True, related_name="tasks", db_index=False
+    )
+    calendar_mode = models.CharField(max_length=16, choices=CalendarMode, blank=True)
+    generation = models.CharField(max_length=16, choices=Generation, default=Generation.T_PLUS_0)
+    catch_up = models.CharField(
+        max_length=16, choices=CatchUp, default=CatchUp.ALL, help_text="After downtime."
+    )
+
+    # Kept by the engine: everything planned up to `generated_until` is generated, the next is due at `next_due_at`.
+    current_version = models.ForeignKey(
+        "TaskVersion", models.PROTECT, null=True, editable=False, related_name="+", db_index=False
+    )
+    generated_until = models.DateTimeField(null=True, editable=False)
+    next_due_at = models.DateTimeField(null=True, editable=False)
+    generation_error = models.TextField(default="", db_default="", blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["workflow", "name"]
+        constraints = [
+            models.UniqueConstraint(fields=["workflow", "name"], name="task_name_once"),
+            known("status", TaskStatus, "task_status_known"),
+            known("cycle_type", Cycle, "task_cycle_known"),
+            known("self_dependency", SelfDependency, "task_self_dependency_known"),
+            known("priority", Priority.values, "task_priority_known"),
+            models.CheckConstraint(
+                condition=~Q(status=TaskStatus.SCHEDULING) | Q(current_version__isnull=False),
+                name="task_scheduling_has_version",
+            ),
+            models.CheckConstraint(
+                condition=Q(effective_to__isnull=True)
+                | Q(effective_from__isnull=True)
+                | Q(effective_to__gte=F("effective_from")),
+                name="task_effective_period_ordered",
+            ),
+        ]
+        # The foreign keys have no index: every move of the cursor would write all of them, for lists of a table that is
+        # small. `task_name_once` serves those of one workflow.
+        indexes = [
+            # The generation tick: costs what is due.
+            models.Index(fields=["next_due_at"], condition=Q(status=TaskStatus.SCHEDULING), name="task_due"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def schedule(self) -> Schedule:
+        """The schedule as the pure functions of `engine.schedule` take it; equal ones are one object."""
+        return _shared_schedule(
+            self.cycle_type,
+            self.timezone,
+            self.step,
+            self.at,
+            tuple(self.hours),
+            tuple(self.weekdays),
+            tuple(self.month_days),
+            tuple(self.months),
+            self.crontab,
+            self.run_at,
+            self.effective_from,
+            self.effective_to,
+            self.window_start,
+            self.window_end,
+            self.calendar_mode if self.calendar else "",
+            frozenset(self.calendar.dates) if self.calendar else frozenset(),
+            self.generation,
+        )
+
+
+@lru_cache(maxsize=10_000)
+def _shared_schedule(cycle: str, *columns: Any) -> Schedule:
+    """Ten thousand tasks have few schedules: each is made, and its occurrences are reckoned, once."""
+    return Schedule(Cycle(cycle), *columns)
+
+
+class TaskVersion(models.Model):
+    """What was submitted, never changed afterwards. `definition` holds the whole task for the record."""
+
+    task = models.ForeignKey(Task, models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    task_type = models.CharField(max_length=16, choices=TaskType)
+    code = models.TextField(blank=True)
+    parameters = models.JSONField(default=dict)
+    definition = models.JSONField(default=dict)
+    note = models.CharField(max_length=500, blank=True)
+    created_by = models.ForeignKey(USER, models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["task", "-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["task", "number"], name="version_number_once"),
+            models.CheckConstraint(condition=Q(number__gte=1), name="version_number_from_1"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task} v{self.number}"
+
+
+class Dependency(models.Model):
+    """`task` waits for the instances of `upstream` that `scope` chooses (engine/dependencies.py)."""
+
+    task = models.ForeignKey(Task, models.CASCADE, related_name="dependencies")
+    upstream = models.ForeignKey(Task, models.PROTECT, related_name="dependents")
+    scope = models.CharField(max_length=40, blank=True, help_text="Empty: the default of the two cycles.")
+
+    class Meta:
+        ordering = ["task", "id"]
+        verbose_name_plural = "dependencies"
+        constraints = [
+            models.UniqueConstraint(fields=["task", "upstream", "scope"], name="dependency_once"),
+            models.CheckConstraint(condition=~Q(task=F("upstream")), name="dependency_not_on_itself"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task} waits for {self.upstream} ({self.scope})"
+
+
+def parameter_layers(task: Task) -> list[dict[str, Any]]:
+    """Parameters from the weakest layer to the strongest: project, workflow, task."""
+    return [task.workflow.project.parameters, task.workflow.parameters, task.parameters]

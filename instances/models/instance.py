@@ -1,0 +1,194 @@
+"""Instances and the edges between them. Only engine/lifecycle.py and engine/generation.py write them."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from instances.engine.states import INSTANCE_TYPE_LABELS, InstanceType, RunType, State
+from instances.models.choices import CYCLES, STATES, TaskType, known
+from instances.models.definition import Task, TaskVersion, Workflow
+from weops.projects.models import Folder, Project, ResourceGroup
+
+INSTANCE_TYPES = [(kind.value, INSTANCE_TYPE_LABELS[kind]) for kind in InstanceType]
+
+
+class Instance(models.Model):
+    """One (task, data time[, traversal]).
+
+    Project, workflow, folder, owner, group and types are copied from the task when the instance is generated, so that a
+    list of ten million rows filters without a join. Those copies carry no database foreign key: six checks a row
+    would halve the speed of generation, and the task's own foreign keys already hold them.
+
+    Indexes and who needs them: `instance_once` (identity; binding of edges; history of one task), `instance_ready`
+    (dispatch), `instance_gated` (the next of a serial task), `instance_retry` (retry tick), `instance_deadline` (waiting
+    timeout), `instance_by_data_time` and `instance_by_state` (lists with their usual order).
+    """
+
+    task = models.ForeignKey(Task, models.CASCADE, related_name="instances", db_index=False)
+    data_time = models.DateTimeField()
+    traversal = models.CharField(max_length=64, default="", db_default="", blank=True)
+    planned_time = models.DateTimeField()
+    instance_type = models.CharField(max_length=16, choices=INSTANCE_TYPES)
+    cycle_type = models.CharField(max_length=16, choices=CYCLES)
+    task_type = models.CharField(max_length=16, choices=TaskType)
+    project = models.ForeignKey(
+        Project, models.PROTECT, db_constraint=False, db_index=False, related_name="+"
+    )
+    workflow = models.ForeignKey(
+        Workflow, models.PROTECT, db_constraint=False, db_index=False, related_name="+"
+    )
+    folder = models.ForeignKey(
+        Folder, models.PROTECT, db_constraint=False, db_index=False, null=True, related_name="+"
+    )
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        related_name="+",
+    )
+    resource_group = models.ForeignKey(
+        ResourceGroup, models.PROTECT, db_constraint=False, db_index=False, related_name="+"
+    )
+    priority = models.SmallIntegerField()
+
+    state = models.CharField(max_length=16, choices=STATES)
+    run_type = models.CharField(max_length=16, default=RunType.PERIODIC, db_default=RunType.PERIODIC.value)
+    life_round = models.PositiveIntegerField(default=0, db_default=0)
+    tries = models.PositiveIntegerField("retries", default=0, db_default=0)
+    total_runs = models.PositiveIntegerField("accumulated runs", default=0, db_default=0)
+    # Edges that count and have not succeeded, whatever the state; the last one to succeed releases the instance.
+    pending_upstream = models.PositiveIntegerField(default=0, db_default=0)
+    # Place in the queue for execution: ready to be dispatched; gated, because another instance of its serial task is
+    # on; or taken, because it has been dispatched. Means something in state wait_run only.
+    queue = models.CharField(max_length=8, default="ready", db_default="ready")
+    not_before = models.DateTimeField(help_text="Planned time, or the end of the retry wait.")
+    wait_deadline = models.DateTimeField(
+        null=True, help_text="When the total waiting timeout ends this life's waiting."
+    )
+    wait_since = models.DateTimeField(db_default=Now(), help_text="When this life began to wait.")
+    ready_since = models.DateTimeField(null=True, help_text="When it last began to wait for execution.")
+    # The execution of now or the last one; no foreign key, since executions point here.
+    execution_id = models.BigIntegerField(null=True)
+    version = models.ForeignKey(
+        TaskVersion, models.DO_NOTHING, db_constraint=False, db_index=False, null=True, related_name="+"
+    )
+    overrides = models.JSONField(
+        default=dict, db_default={}, help_text="Parameters that an operation set for this life."
+    )
+    start_time = models.DateTimeField(null=True)
+    end_time = models.DateTimeField(null=True)
+    error_code = models.CharField(max_length=40, default="", db_default="", blank=True)
+    error_message = models.TextField(default="", db_default="", blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["-data_time", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["task", "data_time", "traversal"], name="instance_once"),
+            known("state", State, "instance_state_known"),
+            known("instance_type", InstanceType, "instance_type_known"),
+            known("queue", ["ready", "gated", "taken"], "instance_queue_known"),
+            models.CheckConstraint(
+                condition=~Q(state=State.WAIT_UPSTREAM) | Q(pending_upstream__gt=0),
+                name="instance_waits_for_something",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=[State.RUNNING, State.TERMINATING])
+                | Q(execution_id__isnull=False, start_time__isnull=False, end_time__isnull=True),
+                name="instance_active_has_execution",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=[State.FAILED, State.SUCCESS, State.SKIPPED])
+                | Q(end_time__isnull=False),
+                name="instance_final_has_end",
+            ),
+            models.CheckConstraint(
+                condition=Q(end_time__isnull=True)
+                | Q(start_time__isnull=True)
+                | Q(end_time__gte=F("start_time")),
+                name="instance_ends_after_start",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                F("resource_group"),
+                F("priority").desc(),
+                F("planned_time"),
+                F("id"),
+                condition=Q(state=State.WAIT_RUN, queue="ready"),
+                name="instance_ready",
+            ),
+            models.Index(
+                F("task"),
+                F("priority").desc(),
+                F("planned_time"),
+                F("id"),
+                condition=Q(state=State.WAIT_RUN, queue="gated"),
+                name="instance_gated",
+            ),
+            models.Index(fields=["not_before"], condition=Q(state=State.FAILED_RETRY), name="instance_retry"),
+            models.Index(
+                fields=["wait_deadline"],
+                condition=Q(
+                    state__in=["wait_event", "wait_upstream", "wait_run"], wait_deadline__isnull=False
+                ),
+                name="instance_deadline",
+            ),
+            models.Index(F("data_time").desc(), F("id").desc(), name="instance_by_data_time"),
+            models.Index(F("state"), F("data_time").desc(), F("id").desc(), name="instance_by_state"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.data_time:%Y-%m-%d %H:%M:%S}"
+
+
+class Edge(models.Model):
+    """`instance` waits for the instance (upstream_task, upstream_data_time), which may not exist yet.
+
+    Indexes: the primary key (what one instance waits for), `edge_upstream` (whom a finished parent releases; lineage
+    downstream), `edge_unbound` (what a newly generated instance is awaited by).
+    """
+
+    pk = models.CompositePrimaryKey("instance_id", "upstream_task_id", "upstream_data_time")
+    instance = models.ForeignKey(Instance, models.CASCADE, related_name="edges", db_index=False)
+    upstream_task = models.ForeignKey(
+        Task, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    upstream_data_time = models.DateTimeField()
+    upstream = models.ForeignKey(
+        Instance,
+        models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        related_name="downstream_edges",
+    )
+    is_self = models.BooleanField(default=False, db_default=False)
+    satisfied_at = models.DateTimeField(null=True)
+    removed_at = models.DateTimeField(null=True)
+    removed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        related_name="+",
+    )
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["upstream"], name="edge_upstream"),
+            models.Index(
+                fields=["upstream_task", "upstream_data_time"],
+                condition=Q(upstream__isnull=True),
+                name="edge_unbound",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.instance_id} waits for {self.upstream_task_id} {self.upstream_data_time:%Y-%m-%d %H:%M}"
+        )

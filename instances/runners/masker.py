@@ -1,0 +1,129 @@
+"""Secrets are replaced by *** in everything a run prints, also when one spans two reads.
+
+A mask is a safety net against accidents, not a wall: a task that means to can always print its secret
+reversed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote
+
+MASK = b"***"
+MIN_SECRET = 4  # masking shorter values would riddle every log with stars
+_MIN_DERIVED = 8  # lines and base64 pieces shorter than this match by chance
+
+
+class Masker:
+    """Finds the given secrets, their percent- and JSON-escaped forms, the lines of multi-line ones, and their
+    base64 forms at any alignment (so also inside `user:secret`)."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        needles = {form for secret in secrets for form in _forms(secret)}
+        self._needles = sorted(needles, key=lambda needle: (-len(needle), needle))
+        self._pattern = re.compile(b"|".join(map(re.escape, self._needles))) if needles else None
+        self._pending = b""
+
+    def mask(self, data: bytes) -> bytes:
+        """A whole text at once."""
+        return self._pattern.sub(MASK, data) if self._pattern else data
+
+    def mask_text(self, text: str) -> str:
+        if self._pattern is None:
+            return text
+        return self.mask(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
+
+    def feed(self, data: bytes) -> bytes:
+        """The next piece of a stream; what may be the start of a secret is held back until it is decided."""
+        if self._pattern is None:
+            return data
+        data = self._pending + data
+        hold = len(data) - self._partial_end(data)
+        done: list[bytes] = []
+        position = 0
+        for match in self._pattern.finditer(data):
+            # A match inside the held part may be the start of a longer secret: decide when more is known.
+            if match.start() >= hold:
+                break
+            done += (data[position : match.start()], MASK)
+            position = match.end()
+        hold = max(hold, position)
+        done.append(data[position:hold])
+        self._pending = data[hold:]
+        return b"".join(done)
+
+    def take_pending(self) -> bytes:
+        """What is held back, raw, for a caller that goes on by other means."""
+        pending, self._pending = self._pending, b""
+        return pending
+
+    def flush(self) -> bytes:
+        """The end of the stream: what was held back was no secret after all, or one in full."""
+        return self.mask(self.take_pending())
+
+    def break_off(self) -> bytes:
+        """What was held back, when the stream goes on but not for us: the start of a secret stays hidden."""
+        pending = self.take_pending()
+        cut = self._partial_end(pending)
+        return self.mask(pending[: len(pending) - cut]) + (MASK if cut else b"")
+
+    def cut_start(self, data: bytes) -> bytes:
+        """`data` begins somewhere in a stream: drops what may be the end of a secret that began before."""
+        longest = 0
+        for needle in self._needles:
+            for position in _occurrences(needle, data[:1]):
+                if position and data.startswith(needle[position:]):
+                    longest = max(longest, len(needle) - position)
+                    break
+        return data[longest:]
+
+    def _partial_end(self, data: bytes) -> int:
+        """Length of the longest end of `data` that is a proper start of a secret."""
+        longest = 0
+        for needle in self._needles:
+            if len(needle) - 1 <= longest:
+                break  # sorted by length: no later one can do better
+            tail = data[-(len(needle) - 1) :]
+            for position in _occurrences(tail, needle[:1]):
+                if needle.startswith(tail[position:]):
+                    longest = max(longest, len(tail) - position)
+                    break
+        return longest
+
+
+def _occurrences(data: bytes, byte: bytes) -> Iterator[int]:
+    position = data.find(byte) if byte else -1
+    while position >= 0:
+        yield position
+        position = data.find(byte, position + 1)
+
+
+def _forms(secret: str) -> Iterator[bytes]:
+    raw = secret.encode("utf-8", "surrogateescape")
+    if len(raw.strip()) < MIN_SECRET:
+        return
+    yield raw
+    yield quote(raw, safe="").encode()
+    yield json.dumps(secret)[1:-1].encode()
+    yield json.dumps(secret, ensure_ascii=False)[1:-1].encode("utf-8", "surrogateescape")
+    lines = [line.strip() for line in raw.splitlines()]
+    if len(lines) > 1:
+        yield from (line for line in lines if len(line) >= _MIN_DERIVED)
+    yield from _base64_forms(raw)
+    if raw.strip() != raw:
+        yield from _base64_forms(raw.strip())
+
+
+def _base64_forms(raw: bytes) -> Iterator[bytes]:
+    """The characters that depend on the secret alone, for each of the three places it may start at in a
+    group."""
+    for shift, skip in ((0, 0), (1, 2), (2, 3)):
+        encoded = base64.b64encode(b"\0" * shift + raw)
+        whole = (shift + len(raw)) // 3 * 4  # the last, incomplete group depends on what follows
+        core = encoded[skip:whole]
+        if len(core) >= _MIN_DERIVED:
+            yield core
+            yield core.replace(b"+", b"-").replace(b"/", b"_")

@@ -1,0 +1,62 @@
+"""PYTHON: the code is a Python program."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import sys
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from instances.runners import exits
+from instances.runners.base import SPAWN_FAILED, Control, LogSink, Outcome, RunSpec
+from instances.runners.host import Host
+from instances.runners.process import Program, run_program
+
+_EXPRESSION = re.compile(r"\$\{[^{}]*\}")
+
+
+class PythonRunner:
+    """Runs the worker's own interpreter, so its packages, or the one named by the setting `python`.
+
+    -I: no PYTHON* variable, user's site or working directory decides what `import` finds. -u: what is printed
+    is in the log at once.
+    """
+
+    type = "PYTHON"
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def check(self, settings: Mapping[str, Any], code: str) -> list[str]:
+        problems = [problem] if (problem := exits.unusable(code)) else []
+        interpreter = settings.get("python")
+        if interpreter is not None and (not isinstance(interpreter, str) or not interpreter.strip()):
+            problems.append("the setting python must be the path or the name of an interpreter")
+        elif not interpreter and not problems:
+            problems += _syntax_errors(code)  # of another interpreter the version, so the grammar, is unknown
+        return problems
+
+    def run(self, spec: RunSpec, log: LogSink, control: Control) -> Outcome:
+        wanted = str(spec.settings.get("python") or sys.executable)
+        interpreter = shutil.which(wanted)
+        if interpreter is None:
+            text = f"cannot start {wanted}: no such interpreter on this worker"
+            return Outcome(False, error_code=SPAWN_FAILED, message=text)
+        program = Program([interpreter, "-I", "-u"], spec.code, "task.py")
+        return run_program(program, spec, log, control, self._host, exits.judge)
+
+
+def _syntax_errors(code: str) -> list[str]:
+    """Parses only; time expressions stand where a number, or a part of a text or name, will."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(_EXPRESSION.sub("0", code))
+    except SyntaxError as error:
+        return [f"line {error.lineno}: {error.msg}"]
+    except (ValueError, RecursionError, MemoryError) as error:
+        return [f"the code cannot be parsed: {error}"]
+    return []

@@ -1,0 +1,20 @@
+"""VIRTUAL: a task that does nothing; it joins dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from instances.runners.base import Control, LogSink, Outcome, RunSpec, cancelled_outcome
+
+
+class VirtualRunner:
+    type = "VIRTUAL"
+
+    def check(self, settings: Mapping[str, Any], code: str) -> list[str]:
+        return []
+
+    def run(self, spec: RunSpec, log: LogSink, control: Control) -> Outcome:
+        if control.reason is not None:
+            return cancelled_outcome(control.reason, how="it had not started")
+        return Outcome(True)

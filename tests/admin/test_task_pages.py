@@ -1,0 +1,263 @@
+"""Defining tasks by hand: submitting, drafts, what is refused and where it says so, pausing and resuming."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from instances.engine.states import TaskStatus
+from instances.models import Dependency, OperationRecord, Task, TaskVersion
+from tests import factories
+from tests.factories import DANA, OMAR, PETRA, SUSAN, VERA
+from weops.projects.models import Folder
+
+ADD = reverse("admin:instances_task_add")
+
+
+def form_of(world: SimpleNamespace, *upstreams: tuple[Task, str], **fields: Any) -> dict[str, Any]:
+    """What a browser sends for a task of ours; `upstreams` are rows of the table of dependencies."""
+    rows: dict[str, Any] = {"dependencies-TOTAL_FORMS": len(upstreams), "dependencies-INITIAL_FORMS": 0}
+    for index, (upstream, scope) in enumerate(upstreams):
+        rows |= {f"dependencies-{index}-upstream": upstream.pk, f"dependencies-{index}-scope": scope}
+    return {
+        "name": "made_by_hand",
+        "workflow": world.ours.workflow.pk,
+        "resource_group": world.ours.group.pk,
+        "task_type": "SHELL",
+        "code": "echo ${yyyyMMdd}",
+        "parameters": "{}",
+        "settings": "{}",
+        "cycle_type": "DAY",
+        "timezone": "Asia/Shanghai",
+        "at": "02:30",
+        "step": "1",
+        "generation": "T_PLUS_0",
+        "catch_up": "all",
+        "priority": "2",
+        "self_dependency": "serial",
+        "retry_limit": "5",
+        "retry_wait": "00:05:00",
+        **rows,
+        "_save": "1",
+        **fields,
+    }
+
+
+def change(task: Task) -> str:
+    return reverse("admin:instances_task_change", args=(task.pk,))
+
+
+def refused(answer: Any) -> str:
+    """The page again, with what is wrong; nothing was saved."""
+    assert answer.status_code == 200, answer
+    return answer.content.decode()
+
+
+def test_submitting_a_new_task(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    client = as_user(DANA)
+    answer = client.post(ADD, form_of(world, (world.ours.task, ""), note="first try"), follow=True)
+    task = Task.objects.get(name="made_by_hand")
+    assert answer.redirect_chain[-1][0] == change(task)
+    assert task.status == TaskStatus.SCHEDULING
+    assert task.next_due_at is not None
+    assert task.current_version is not None
+    assert (task.current_version.number, task.current_version.note) == (1, "first try")
+    assert task.current_version.created_by == world.cast[DANA]
+    assert [row.upstream for row in task.dependencies.all()] == [world.ours.task]
+    text = answer.content.decode()
+    assert "every day at 02:30 (Asia/Shanghai)" in text
+    assert text.count("02:30:00") >= 5, "the next five runs"
+    assert OperationRecord.objects.filter(
+        kind="submit_task", source="admin", operator=world.cast[DANA]
+    ).exists()
+
+
+def test_a_draft_is_saved_and_not_scheduled(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    client = as_user(DANA)
+    sent = form_of(world)
+    del sent["_save"]
+    client.post(ADD, {**sent, "_draft": "1"})
+    task = Task.objects.get(name="made_by_hand")
+    assert (task.status, task.current_version) == (TaskStatus.OFFLINE, None)
+    client.post(change(task), form_of(world))
+    task.refresh_from_db()
+    assert task.status == TaskStatus.SCHEDULING
+
+
+def test_a_scheduled_task_has_no_drafts(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    client = as_user(DANA)
+    client.post(ADD, form_of(world))
+    task = Task.objects.get(name="made_by_hand")
+    assert "Save draft" not in client.get(change(task)).content.decode()
+    client.post(change(task), {**form_of(world, code="echo changed"), "_draft": "1"})
+    task.refresh_from_db()
+    assert task.current_version is not None
+    assert (task.current_version.number, task.current_version.code) == (2, "echo changed")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "words"),
+    [
+        ({"cycle_type": "CRONTAB", "crontab": "99 * * * *"}, "crontab", ""),
+        ({"cycle_type": "MINUTE", "step": "7"}, "step", ""),
+        ({"cycle_type": "WEEK"}, "weekdays", ""),
+        ({"cycle_type": "MONTH", "month_days": "1, 40"}, "month_days", ""),
+        ({"cycle_type": "HOUR", "hours": "two"}, "hours", "whole number"),
+        ({"timezone": "Mars/Olympus"}, "timezone", ""),
+        ({"task_type": "SQL", "code": "SELECT 1"}, "data_source", "data source"),
+        ({"code": "echo ${nobody}"}, "code", "nobody"),
+        ({"code": "echo ${yyyyMMdd-1q}"}, "code", ""),
+        ({"parameters": "[1]"}, "parameters", "object"),
+        ({"parameters": "{broken"}, "parameters", "valid JSON"),
+        ({"name": "two words"}, "name", "letters"),
+        ({"retry_limit": "101"}, "retry_limit", ""),
+        ({"workflow": ""}, "workflow", "required"),
+    ],
+)
+def test_what_is_wrong_stands_on_its_field(
+    fields: dict[str, str], field: str, words: str, world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    answer = as_user(DANA).post(ADD, form_of(world, **fields))
+    refused(answer)
+    errors = answer.context["adminform"].form.errors
+    assert field in errors, dict(errors)
+    assert words in " ".join(errors[field])
+    assert not Task.objects.filter(name="made_by_hand").exists()
+
+
+def test_wrong_dependencies(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    client = as_user(DANA)
+    assert "no scope of" in refused(client.post(ADD, form_of(world, (world.ours.task, "PREVIOUS_DAY"))))
+    twice = form_of(world, (world.ours.task, ""), (world.ours.task, ""))
+    refused(client.post(ADD, twice))
+    unknown = form_of(world, (world.ours.task, "SOMETIMES"))
+    assert "valid choice" in refused(client.post(ADD, unknown))
+    assert "valid choice" in refused(client.post(ADD, form_of(world, (world.foreign.task, ""))))
+    assert not Task.objects.filter(name="made_by_hand").exists()
+
+
+def test_a_circle_is_refused_with_its_path(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    client = as_user(DANA)
+    client.post(ADD, form_of(world, (world.ours.task, "")))
+    made = Task.objects.get(name="made_by_hand")
+    sent = form_of(world, (made, ""), name=world.ours.task.name)
+    assert "made_by_hand" in (text := refused(client.post(change(world.ours.task), sent)))
+    assert "circle" in text
+    assert not Dependency.objects.filter(task=world.ours.task).exists()
+
+
+def test_a_dependency_is_taken_out(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    client = as_user(DANA)
+    client.post(ADD, form_of(world, (world.ours.task, "")))
+    task = Task.objects.get(name="made_by_hand")
+    row = task.dependencies.get()
+    sent = form_of(world, (world.ours.task, "")) | {
+        "dependencies-INITIAL_FORMS": 1,
+        "dependencies-0-id": row.pk,
+        "dependencies-0-task": task.pk,
+        "dependencies-0-DELETE": "on",
+    }
+    assert client.post(change(task), sent).status_code == 302
+    assert not task.dependencies.exists()
+    assert task.versions.count() == 2
+
+
+def test_secrets_of_another_project_are_refused(
+    world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    """A superuser is offered the secrets of every project; a task still takes those of its own only."""
+    answer = as_user(SUSAN).post(ADD, form_of(world, secrets=[world.foreign.secret.pk]))
+    assert "another project" in refused(answer)
+    answer = as_user(DANA).post(ADD, form_of(world, secrets=[world.foreign.secret.pk]))
+    assert "not one of the available choices" in refused(answer)
+    assert as_user(DANA).post(ADD, form_of(world, secrets=[world.ours.secret.pk])).status_code == 302
+    assert list(Task.objects.get(name="made_by_hand").secrets.all()) == [world.ours.secret]
+
+
+@pytest.mark.parametrize(
+    ("step", "before", "after"),
+    [
+        ("pause", TaskStatus.SCHEDULING, TaskStatus.PAUSED),
+        ("resume", TaskStatus.PAUSED, TaskStatus.SCHEDULING),
+        ("offline", TaskStatus.SCHEDULING, TaskStatus.OFFLINE),
+        ("offline", TaskStatus.PAUSED, TaskStatus.OFFLINE),
+        ("resume", TaskStatus.OFFLINE, TaskStatus.OFFLINE),
+        ("pause", TaskStatus.OFFLINE, TaskStatus.OFFLINE),
+    ],
+)
+def test_steps(
+    step: str, before: TaskStatus, after: TaskStatus, world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    Task.objects.filter(pk=world.ours.task.pk).update(status=before)
+    address = reverse("admin:instances_task_step", args=(world.ours.task.pk, step))
+    assert as_user(DANA).post(address).status_code == 302
+    assert Task.objects.get(pk=world.ours.task.pk).status == after
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [(VERA, 403), (OMAR, 403), (DANA, 302), (PETRA, 302), (SUSAN, 302)]
+)
+def test_who_may_take_a_step(
+    name: str, status: int, world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    address = reverse("admin:instances_task_step", args=(world.ours.task.pk, "pause"))
+    assert as_user(name).get(address).status_code == 405
+    assert as_user(name).post(address).status_code == status
+    foreign = reverse("admin:instances_task_step", args=(world.foreign.task.pk, "pause"))
+    assert as_user(name).post(foreign).status_code == (302 if name == SUSAN else 404)
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(world.cast[name])
+    assert strict.post(address).status_code == 403
+
+
+def test_a_draft_after_a_version_says_so(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    client, task = as_user(DANA), world.ours.task
+    assert "was saved after version" not in client.get(change(task)).content.decode()
+    Task.objects.filter(pk=task.pk).update(code="echo other")
+    assert "was saved after version 1" in client.get(change(task)).content.decode()
+
+
+def test_versions_are_read_only(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    address = reverse("admin:instances_taskversion_change", args=(world.ours.version.pk,))
+    assert "echo ${yyyyMMdd}" in as_user(VERA).get(address).content.decode()
+    assert as_user(SUSAN).post(address, {"code": "rm -rf /"}).status_code == 403
+    assert TaskVersion.objects.get(pk=world.ours.version.pk).code == "echo ${yyyyMMdd}"
+
+
+def test_a_broken_schedule_in_the_table_is_shown_not_a_crash(
+    world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    Task.objects.filter(pk=world.ours.task.pk).update(
+        timezone="Mars/Olympus", cycle_type="CRONTAB", crontab="x"
+    )
+    assert as_user(VERA).get(reverse("admin:instances_task_changelist")).status_code == 200
+    assert as_user(VERA).get(change(world.ours.task)).status_code == 200
+    assert as_user(VERA).get(reverse("admin:instances_instance_changelist")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "model", ["instances_task", "instances_workflow", "instances_taskversion", "projects_folder"]
+)
+def test_lists_cost_the_same_with_many_rows(
+    model: str, world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    client, address = as_user(DANA), reverse(f"admin:{model}_changelist")
+
+    def cost() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            client.get(address)
+        return len(captured)
+
+    before = cost()
+    for number in range(12):
+        folder = Folder.objects.create(
+            project=world.ours.project, parent=world.ours.folder, name=f"f{number}"
+        )
+        factories.submit(factories.make_task(factories.make_workflow(world.ours.project, folder=folder)))
+    assert cost() == before
+    assert before <= 12

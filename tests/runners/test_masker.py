@@ -1,0 +1,86 @@
+import base64
+import json
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from instances.runners.base import OUTPUT
+from instances.runners.caps import Caps, OutputLog
+from instances.runners.masker import Masker
+from tests.runners.support import Sink
+
+SECRET = "s3cr3t/+pass?wörd"
+
+
+def feed(masker: Masker, pieces: list[bytes]) -> bytes:
+    return b"".join(masker.feed(piece) for piece in pieces) + masker.flush()
+
+
+@given(st.lists(st.integers(1, 12), max_size=20))
+def test_wherever_the_stream_is_cut(sizes):
+    data = f"a {SECRET} b {SECRET}{SECRET} s3cr3t/ s3cr3t/+pass?w".encode()
+    pieces, rest = [], data
+    for size in sizes:
+        pieces.append(rest[:size])
+        rest = rest[size:]
+    assert feed(Masker([SECRET]), [*pieces, rest]) == b"a *** b ****** s3cr3t/ s3cr3t/+pass?w"
+
+
+@given(
+    st.lists(st.text("ab", min_size=4, max_size=7), min_size=1, max_size=3),
+    st.lists(st.text("ab.", max_size=9)),
+)
+def test_no_secret_survives_any_stream(secrets, texts):
+    """Also with secrets that begin or end each other."""
+    pieces = [text.encode() for text in texts]
+    assert feed(Masker(secrets), pieces) == Masker(secrets).mask(b"".join(pieces))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        SECRET,
+        quote(SECRET, safe=""),
+        json.dumps({"password": SECRET}),
+        *(base64.b64encode(b"u" * before + SECRET.encode() + b"!" * 3).decode() for before in range(4)),
+        base64.urlsafe_b64encode(SECRET.encode()).decode(),
+    ],
+)
+def test_forms(form):
+    masked = Masker([SECRET]).mask_text(form)
+    assert "***" in masked
+    assert len(masked.replace("***", "")) <= len('{"password": ""}')
+
+
+def test_a_key_of_several_lines_is_masked_line_by_line():
+    key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END KEY-----\n"
+    printed = "".join(f"  {line}\r\n" for line in key.splitlines())
+    assert Masker([key]).mask_text(printed) == "  ***\r\n" * 4
+
+
+def test_short_values_are_left_alone():
+    assert Masker(["a", "12", " x ", ""]).mask(b"a 12 x") == b"a 12 x"
+
+
+def test_nothing_is_held_back_without_need():
+    masker = Masker(["password"])
+    assert masker.feed(b"Continue? ") == b"Continue? "
+    assert masker.feed(b"pass") == b""
+    assert masker.feed(b"ed") == b"passed"
+
+
+@given(st.integers(1, 60), st.integers(0, 40), st.lists(st.integers(1, 20), max_size=10))
+def test_no_part_of_a_secret_shows_where_a_log_is_cut(head, tail, sizes):
+    """At the end of the head, at the start of the tail, and at the end of a cut line."""
+    secret = "0123456789"
+    data = b"...." + (secret.encode() + b"..") * 6
+    sink = Sink()
+    log = OutputLog(sink, Masker([secret]), Caps(head=head, tail=tail, line=25))
+    for size in sizes:
+        log.feed(data[:size])
+        data = data[size:]
+    log.feed(data)
+    log.finish()
+    assert not set(sink.of(OUTPUT)) & set(b"0123456789")

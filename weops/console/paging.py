@@ -1,0 +1,68 @@
+"""Lists of any length: counting stops at a cap, and no list query may run for long."""
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.paginator import Paginator
+from django.db import connection, transaction
+from django.db.models import Q, QuerySet
+from django.utils.dateparse import parse_datetime
+from django.utils.functional import cached_property
+
+COUNT_CAP = 10_000
+
+
+def capped_count(queryset: QuerySet[Any], cap: int = COUNT_CAP) -> int:
+    """The number of rows, or `cap` + 1 for any more: the database stops reading there."""
+    return queryset.order_by()[: cap + 1].count()
+
+
+class CappedPaginator(Paginator):
+    """Pages of the first `COUNT_CAP` rows; `capped` tells that there are more of them.
+
+    A list that has counted its rows already says so on the queryset, by the attribute `known_count`.
+    """
+
+    template_name = "console/pagination.html"
+    cap = COUNT_CAP
+
+    @cached_property
+    def found(self) -> int:
+        known: int | None = getattr(self.object_list, "known_count", None)
+        return capped_count(self.object_list, self.cap) if known is None else known  # type: ignore[arg-type]
+
+    @cached_property
+    def count(self) -> int:
+        return min(self.found, self.cap)
+
+    @property
+    def capped(self) -> bool:
+        return self.found > self.cap
+
+
+@contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Queries inside are cancelled by the database after `seconds` each (django.db.OperationalError)."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{seconds}s"])
+        yield
+
+
+def mark_before(data_time: dt.datetime, pk: int) -> str:
+    """Where the next page begins in a list ordered by -data_time, -id; text for an address."""
+    return f"{data_time.astimezone(dt.UTC).isoformat()}~{pk}"
+
+
+def rows_before(queryset: QuerySet[Any], mark: str) -> QuerySet[Any]:
+    """The rows that come after `mark` in the order -data_time, -id. Raises ValueError for a broken mark."""
+    text, _, number = mark.partition("~")
+    data_time = parse_datetime(text)
+    if data_time is None or data_time.tzinfo is None or not number.isdecimal() or len(number) > 18:
+        raise ValueError(f"{mark!r} is no mark of a page.")
+    # The first condition alone is what the index can seek by.
+    return queryset.filter(data_time__lte=data_time).filter(
+        Q(data_time__lt=data_time) | Q(data_time=data_time, id__lt=int(number))
+    )

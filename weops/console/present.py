@@ -1,0 +1,107 @@
+"""How values look on pages: times, durations, badges. Everything is escaped here or by the template, never trusted."""
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+NOTHING = SafeString('<span class="wo-nothing" aria-label="none">–</span>')
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, icon (Material Symbols) and text of a state: never colour alone."""
+
+    tone: str
+    icon: str
+    text: str
+
+
+def badge(looks: dict[str, Look], value: str, *, title: str = "") -> SafeString:
+    """A pill with icon and text; `title` shows on hover and is read out by screen readers."""
+    look = looks.get(value) or Look("grey", "help", value)
+    spin = " wo-spin" if look.icon == "progress_activity" else ""
+    return format_html(
+        '<span class="wo-badge wo-{}" title="{}"><span class="material-symbols-outlined wo-icon{}" '
+        'aria-hidden="true">{}</span>{}</span>',
+        look.tone,
+        title or look.text,
+        spin,
+        look.icon,
+        look.text,
+    )
+
+
+@lru_cache(maxsize=256)
+def zone(name: str) -> dt.tzinfo:
+    """The time zone called `name`; UTC for a name that no longer exists."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return dt.UTC
+
+
+def zone_name() -> str:
+    """The name of the zone that pages show times in."""
+    return timezone.get_current_timezone_name()
+
+
+def plain_time(value: dt.datetime | None, in_zone: str = "") -> str:
+    """yyyy-MM-dd HH:mm:ss in the zone `in_zone`, or in the zone of the page; empty for None."""
+    if value is None:
+        return ""
+    local = value.astimezone(zone(in_zone)) if in_zone else timezone.localtime(value)
+    return f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def stamp(value: dt.datetime | None, in_zone: str = "", *, named: bool = False) -> SafeString:
+    """A time as `plain_time` writes it, with its exact UTC value on hover; `named` adds the zone's name."""
+    if value is None:
+        return NOTHING
+    exact = f"{value.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
+    suffix = format_html(' <span class="wo-dim">{}</span>', in_zone or zone_name()) if named else ""
+    return format_html(
+        '<time class="wo-time" datetime="{}" title="{}">{}</time>{}',
+        value.isoformat(),
+        exact,
+        plain_time(value, in_zone),
+        suffix,
+    )
+
+
+def span(length: dt.timedelta | None) -> str:
+    """A duration for people: 0.42s, 7s, 3m 05s, 2h 00m 09s, 1d 03h 00m."""
+    if length is None:
+        return ""
+    seconds = max(length.total_seconds(), 0.0)
+    if seconds < 10:
+        return f"{seconds:.2f}s"
+    whole = int(seconds)
+    days, hours, minutes, rest = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
+    if days:
+        return f"{days}d {hours:02}h {minutes:02}m"
+    if hours:
+        return f"{hours}h {minutes:02}m {rest:02}s"
+    return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
+
+
+def between(start: dt.datetime | None, end: dt.datetime | None, now: dt.datetime | None = None) -> str:
+    """The duration from `start` to `end`, or to `now` while there is no end; empty without a start."""
+    if start is None:
+        return ""
+    until = end or now
+    return span(until - start) if until else ""
+
+
+def capped(count: int, cap: int) -> str:
+    """`10,000+` for a count that stopped at its cap."""
+    return f"{cap:,}+" if count > cap else f"{count:,}"
+
+
+def or_nothing(value: Any) -> Any:
+    return NOTHING if value in (None, "") else value

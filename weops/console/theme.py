@@ -1,0 +1,101 @@
+"""The look of the admin: names, colours, navigation. `settings.UNFOLD` is this dictionary."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+
+def _file(path: str) -> Callable[[HttpRequest], str]:
+    return lambda request: static(path)
+
+
+def may_see(model_label: str) -> Callable[[HttpRequest], bool]:
+    """A sidebar link shows if the model's admin lets this user view or change it."""
+
+    def permitted(request: HttpRequest) -> bool:
+        from django.apps import apps
+        from django.contrib import admin
+
+        registered = admin.site._registry.get(apps.get_model(model_label))
+        return registered is not None and registered.has_view_or_change_permission(request)
+
+    return permitted
+
+
+def _link(title: str, icon: str, model_label: str) -> dict[str, Any]:
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{model_label.replace('.', '_').lower()}_changelist"),
+        "permission": may_see(model_label),
+    }
+
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "WeOps",
+    "SITE_HEADER": "WeOps",
+    "SITE_SUBHEADER": "Operations center",
+    "SITE_SYMBOL": "schedule",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _file("console/favicon.svg")}],
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "SHOW_BACK_BUTTON": False,
+    "BORDER_RADIUS": "6px",
+    "STYLES": [_file("console/weops.css")],
+    "DASHBOARD_CALLBACK": "weops.console.dashboard.dashboard",
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97% .014 254.6)",
+            "100": "oklch(93.2% .032 255.6)",
+            "200": "oklch(88.2% .059 254.1)",
+            "300": "oklch(80.9% .105 251.8)",
+            "400": "oklch(70.7% .165 254.6)",
+            "500": "oklch(62.3% .214 259.8)",
+            "600": "oklch(54.6% .245 262.9)",
+            "700": "oklch(48.8% .243 264.4)",
+            "800": "oklch(42.4% .199 265.6)",
+            "900": "oklch(37.9% .146 265.5)",
+            "950": "oklch(28.2% .091 267.9)",
+        },
+    },
+    "SIDEBAR": {
+        "show_search": False,
+        "show_all_applications": False,
+        "navigation": [
+            {
+                "title": "Operations",
+                "items": [
+                    {"title": "Overview", "icon": "monitoring", "link": reverse_lazy("admin:index")},
+                    _link("Instances", "view_list", "instances.Instance"),
+                    _link("Operation records", "history", "instances.OperationRecord"),
+                ],
+            },
+            {
+                "title": "Definitions",
+                "separator": True,
+                "items": [
+                    _link("Projects", "deployed_code", "projects.Project"),
+                    _link("Workflows", "account_tree", "instances.Workflow"),
+                    _link("Tasks", "task", "instances.Task"),
+                    _link("Folders", "folder", "projects.Folder"),
+                    _link("Calendars", "calendar_month", "projects.Calendar"),
+                    _link("Data sources", "database", "projects.DataSource"),
+                    _link("Secrets", "key", "projects.Secret"),
+                ],
+            },
+            {
+                "title": "System",
+                "separator": True,
+                "items": [
+                    _link("Resource groups", "tune", "projects.ResourceGroup"),
+                    _link("Workers", "memory", "instances.WorkerProcess"),
+                    _link("Users", "person", "auth.User"),
+                    _link("Groups", "group", "auth.Group"),
+                ],
+            },
+        ],
+    },
+}

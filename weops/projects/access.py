@@ -1,0 +1,100 @@
+"""Who may do what: five rights, kept apart, given per project by a member's role.
+
+    view        see the project: tasks, instances, logs
+    operate     rerun, terminate
+    override    mark as successful, remove a dependency, set parameters for one life
+    author      edit tasks and workflows, which is to run code
+    administer  members, secrets, data sources
+
+A superuser has all of them everywhere; anybody else without a membership has none. Every door asks here, row by row.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.db.models import QuerySet
+
+from weops.projects.models import Member, Project, Role
+
+
+class Right(StrEnum):
+    VIEW = "view"
+    OPERATE = "operate"
+    OVERRIDE = "override"
+    AUTHOR = "author"
+    ADMINISTER = "administer"
+
+
+EVERY_RIGHT = frozenset(Right)
+NO_RIGHT: frozenset[Right] = frozenset()
+
+# Each role includes the one before it. The rights stay apart in code: other doors may grant fewer of them.
+_VIEWER = frozenset({Right.VIEW})
+_OPERATOR = _VIEWER | {Right.OPERATE, Right.OVERRIDE}
+_DEVELOPER = _OPERATOR | {Right.AUTHOR}
+RIGHTS: dict[str, frozenset[Right]] = {
+    Role.VIEWER: _VIEWER,
+    Role.OPERATOR: _OPERATOR,
+    Role.DEVELOPER: _DEVELOPER,
+    Role.ADMIN: EVERY_RIGHT,
+}
+
+AnyUser = User | AnonymousUser
+
+
+def rights(user: AnyUser, project: Project | int | None) -> frozenset[Right]:
+    """The rights of `user` in `project` (or its id); none for an unknown project, and for nobody's objects."""
+    if not user.is_active:
+        return NO_RIGHT
+    if user.is_superuser:
+        return EVERY_RIGHT
+    project_id = project.pk if isinstance(project, Project) else project
+    return NO_RIGHT if project_id is None else rights_by_project(user).get(project_id, NO_RIGHT)
+
+
+def rights_by_project(user: AnyUser) -> dict[int, frozenset[Right]]:
+    """All memberships of `user` in one query, {project id: rights}; for superusers, who need none, empty.
+
+    Kept on the user object, which lives as long as one request.
+    """
+    if not user.is_active or user.is_anonymous or user.is_superuser:
+        return {}
+    known: dict[int, frozenset[Right]] | None = getattr(user, "_rights_by_project", None)
+    if known is None:
+        roles = Member.objects.filter(user=user).values_list("project_id", "role")
+        known = {project_id: RIGHTS.get(role, NO_RIGHT) for project_id, role in roles}
+        user._rights_by_project = known  # type: ignore[attr-defined]
+    return known
+
+
+def project_ids(user: AnyUser, right: Right) -> list[int] | None:
+    """Ids of the projects where `user` has `right`, ascending; None means every project (a superuser)."""
+    if user.is_active and user.is_superuser:
+        return None
+    return sorted(project_id for project_id, held in rights_by_project(user).items() if right in held)
+
+
+def projects_with(user: AnyUser, right: Right) -> QuerySet[Project]:
+    """The projects where `user` has `right`."""
+    ids = project_ids(user, right)
+    return Project.objects.all() if ids is None else Project.objects.filter(pk__in=ids)
+
+
+def has_anywhere(user: AnyUser, right: Right) -> bool:
+    """Whether `user` has `right` in any project at all (a superuser: even when there is none)."""
+    ids = project_ids(user, right)
+    return ids is None or bool(ids)
+
+
+def within(queryset: QuerySet[Any], user: AnyUser, path: str, right: Right = Right.VIEW) -> QuerySet[Any]:
+    """The rows of `queryset` whose project, found by the lookup `path` to its id, gives `user` the `right`."""
+    ids = project_ids(user, right)
+    return queryset if ids is None else queryset.filter(**{f"{path}__in": ids})
+
+
+def colleagues(user: AnyUser, right: Right = Right.VIEW) -> QuerySet[User]:
+    """Active users that `user` may pick as an owner: all for a superuser, else the members of shared projects."""
+    active = User.objects.filter(is_active=True).order_by("username")
+    ids = project_ids(user, right)
+    return active if ids is None else active.filter(memberships__project__in=ids).distinct()

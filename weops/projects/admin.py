@@ -1,0 +1,217 @@
+"""Projects and what belongs to them: members, folders, calendars, secrets (write-only), data sources."""
+
+import datetime as dt
+import re
+from typing import Any
+
+from django import forms
+from django.apps import apps
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db.models import Count, Model, QuerySet
+from django.http import HttpRequest
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
+
+from weops.console.scoped import ScopedAdmin, ScopedInline, VisibleFilter, visible_calendars
+from weops.projects import access
+from weops.projects.access import Right
+from weops.projects.models import Calendar, DataSource, Folder, Member, Project, Secret
+
+
+class FixedProject(ScopedAdmin):
+    """Rows that never move to another project once they are made."""
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return (*super().get_readonly_fields(request, obj), "project") if obj else ()
+
+
+class MemberInline(ScopedInline):
+    model = Member
+    change_right = Right.ADMINISTER
+    fields = ("user", "role")
+    hide_title = True
+    verbose_name_plural = "Members"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).select_related("user", "project")
+
+
+@admin.register(Project)
+class ProjectAdmin(ScopedAdmin):
+    project_path = "pk"
+    change_right = Right.ADMINISTER
+    list_display = ("name", "display_name", "enabled", "member_count", "description")
+    search_fields = ("name", "display_name")
+    fields = (("name", "display_name"), "enabled", "description", "parameters")
+    inlines = (MemberInline,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).annotate(members_in_it=Count("members"))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_active and request.user.is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self.has_add_permission(request) and super().has_delete_permission(request, obj)
+
+    def in_use(self, obj: Any) -> bool:
+        return obj.workflows.exists()
+
+    @admin.display(description="Members")
+    def member_count(self, project: Any) -> int:
+        return project.members_in_it
+
+
+def _ran_in(folder: Folder) -> bool:
+    """Whether instances were generated for a task of this folder. By its name: projects know no instances."""
+    return apps.get_model("instances", "Instance").objects.filter(folder_id=folder.pk).exists()
+
+
+@admin.register(Folder)
+class FolderAdmin(FixedProject):
+    list_display = ("path_cell", "project")
+    list_display_links = ("path_cell",)
+    list_filter = (("project", VisibleFilter),)
+    list_select_related = ("project", "parent__parent__parent__parent")
+    search_fields = ("name",)
+    fields = ("project", "parent", "name")
+
+    def in_use(self, obj: Any) -> bool:
+        return obj.children.exists() or obj.workflows.exists() or obj.tasks.exists() or _ran_in(obj)
+
+    @admin.display(description="Folder")
+    def path_cell(self, folder: Folder) -> str:
+        return folder.path()
+
+
+class DatesField(forms.CharField):
+    """Dates, one a line or separated by commas or spaces; kept sorted, each once."""
+
+    widget = UnfoldAdminTextareaWidget(attrs={"rows": 12, "placeholder": "2026-01-01\n2026-05-01"})
+    most = 5_000
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(day.isoformat() for day in value) if isinstance(value, list) else value
+
+    def clean(self, value: Any) -> Any:
+        words = [word for word in re.split(r"[\s,;]+", super().clean(value)) if word]
+        if len(words) > self.most:
+            raise ValidationError(f"At most {self.most:,} dates.")
+        return sorted({self._day(word) for word in words})
+
+    @staticmethod
+    def _day(word: str) -> dt.date:
+        try:
+            return dt.date.fromisoformat(word)
+        except ValueError:
+            raise ValidationError(f"{word[:40]!r} is no date; write it as 2026-01-31.") from None
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), data)
+
+
+class CalendarForm(forms.ModelForm):
+    dates = DatesField(required=False, help_text="One date a line, such as 2026-01-01.")
+
+    class Meta:
+        model = Calendar
+        fields = ("project", "name", "description", "dates")
+
+
+@admin.register(Calendar)
+class CalendarAdmin(ScopedAdmin):
+    form = CalendarForm
+    list_display = ("name", "project", "date_count", "next_date", "description")
+    list_select_related = ("project",)
+    search_fields = ("name",)
+    fields = ("project", "name", "description", "dates")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        # Not the base's filter by project: calendars of all projects have none.
+        return visible_calendars(self.model._default_manager.order_by("name", "pk"), request.user)
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        if isinstance(obj, Calendar) and obj.project_id is None:
+            return access.has_anywhere(request.user, Right.VIEW)
+        return super().has_view_permission(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        if isinstance(obj, Calendar) and obj.project_id is None:
+            return request.user.is_active and request.user.is_superuser
+        return super().has_change_permission(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return ("project",) if obj else ()
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        # Only superusers make calendars for all projects.
+        if "project" in form.base_fields:
+            form.base_fields["project"].required = not request.user.is_superuser
+        return form
+
+    @admin.display(description="Dates")
+    def date_count(self, calendar: Calendar) -> int:
+        return len(calendar.dates)
+
+    @admin.display(description="Next date")
+    def next_date(self, calendar: Calendar) -> str:
+        today = dt.datetime.now(dt.UTC).date()
+        return next((day.isoformat() for day in sorted(calendar.dates) if day >= today), "–")
+
+
+class SecretForm(forms.ModelForm):
+    """The value goes in and never comes out: no page, message or log shows it."""
+
+    value = forms.CharField(
+        required=False,
+        strip=False,
+        max_length=100_000,
+        widget=UnfoldAdminPasswordWidget(
+            render_value=False, attrs={"autocomplete": "off", "spellcheck": "false"}
+        ),
+        help_text="Stored encrypted and never shown again. Leave it empty to keep the present value.",
+    )
+
+    class Meta:
+        model = Secret
+        fields = ("project", "name")
+
+    def clean_value(self) -> str:
+        value = self.cleaned_data["value"]
+        if not value and not self.instance.pk:
+            raise ValidationError("Write the secret's value.")
+        return value
+
+    def save(self, commit: bool = True) -> Secret:
+        if self.cleaned_data["value"]:
+            self.instance.write(self.cleaned_data["value"])
+        return super().save(commit)
+
+
+@admin.register(Secret)
+class SecretAdmin(FixedProject):
+    form = SecretForm
+    view_right = change_right = Right.ADMINISTER
+    list_display = ("name", "project", "updated_at")
+    list_filter = (("project", VisibleFilter),)
+    list_select_related = ("project",)
+    search_fields = ("name",)
+    fields = ("project", "name", "value")
+
+
+class DataSourceForm(forms.ModelForm):
+    class Meta:
+        model = DataSource
+        fields = ("project", "name", "description", "url")
+
+
+@admin.register(DataSource)
+class DataSourceAdmin(FixedProject):
+    form = DataSourceForm
+    view_right = change_right = Right.ADMINISTER
+    list_display = ("name", "project", "url", "description")
+    list_filter = (("project", VisibleFilter),)
+    list_select_related = ("project", "url")
+    search_fields = ("name",)
+    fields = ("project", "name", "description", "url")

@@ -1,0 +1,149 @@
+"""Settings of the whole product, read from the environment once (see weops/env.py for the readers).
+
+`make up` sets all that is needed; production sets DATABASE_URL, CELERY_BROKER_URL, WEOPS_SECRET_KEY,
+WEOPS_ENCRYPTION_KEYS and WEOPS_ALLOWED_HOSTS itself.
+"""
+
+from pathlib import Path
+
+from weops import env
+from weops.console.theme import UNFOLD  # noqa: F401
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+WEOPS_HOME = Path(env.text("WEOPS_HOME", str(BASE_DIR / ".weops")))
+
+DEBUG = env.flag("WEOPS_DEBUG")
+# `manage.py check --deploy` refuses this default; `make up` generates a key of its own on first start.
+INSECURE_SECRET_KEY = "insecure-key-for-commands-that-need-none"  # noqa: S105
+SECRET_KEY = env.text("WEOPS_SECRET_KEY", INSECURE_SECRET_KEY)
+# Fernet keys, newest first: the first encrypts, all of them decrypt.
+WEOPS_ENCRYPTION_KEYS = env.listed("WEOPS_ENCRYPTION_KEYS")
+ALLOWED_HOSTS = env.listed("WEOPS_ALLOWED_HOSTS", ("127.0.0.1", "localhost", "[::1]"))
+CSRF_TRUSTED_ORIGINS = env.listed("WEOPS_TRUSTED_ORIGINS")
+
+INSTALLED_APPS = [
+    "unfold",
+    # Simple: weops/urls.py discovers the admin's modules, so that workers and beat need not hold them in memory.
+    "django.contrib.admin.apps.SimpleAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django_celery_beat",
+    "weops.projects",
+    "weops.console",
+    "instances",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "weops.console.security.ContentSecurityPolicyMiddleware",
+]
+
+ROOT_URLCONF = "weops.urls"
+WSGI_APPLICATION = "weops.wsgi.application"
+ASGI_APPLICATION = "weops.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+_database = env.database("DATABASE_URL")
+# A server that is silent, not gone, must not hold a thread for ever (seconds; milliseconds, TCP only).
+_database["OPTIONS"] = {"connect_timeout": 5, "tcp_user_timeout": 15_000, **_database["OPTIONS"]}
+_database["OPTIONS"] |= {
+    # A pool, since threads come and go: the web server's per request, the worker's per message.
+    # reconnect_timeout short: the pool's pauses between two attempts grow, and start small again with the next request.
+    "pool": {
+        "min_size": 0,
+        "max_size": env.integer("WEOPS_DB_POOL", 24, least=2),
+        # Idle connections end soon: each costs the server a process.
+        "max_idle": 5,
+        "timeout": 10,
+        "reconnect_timeout": 4,
+    },
+    "options": "-c statement_timeout=60s -c lock_timeout=20s -c idle_in_transaction_session_timeout=60s",
+}
+# A pooled connection that the server has closed meanwhile is found before it is used.
+_database["CONN_HEALTH_CHECKS"] = True
+DATABASES = {"default": _database}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+LOGIN_REDIRECT_URL = "admin:index"
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = env.text("WEOPS_TIME_ZONE", "UTC")
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "static/"
+# The installed packages serve their own files: no build step, no collectstatic, works offline.
+WHITENOISE_USE_FINDERS = True
+
+_secure = env.flag("WEOPS_SECURE_COOKIES", default=False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _secure
+SECURE_HSTS_SECONDS = 31_536_000 if _secure else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _secure
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("WEOPS_BEHIND_PROXY") else None
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_AGE = 12 * 3600
+
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    # Sealed logs; an S3-compatible store by WEOPS_LOG_STORAGE (a dotted path of a Django storage class).
+    "logs": {
+        "BACKEND": env.text("WEOPS_LOG_STORAGE", "django.core.files.storage.FileSystemStorage"),
+        "OPTIONS": {}
+        if env.text("WEOPS_LOG_STORAGE")
+        else {"location": str(WEOPS_HOME / "logs" / "executions")},
+    },
+}
+
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL")
+
+# Engine. Times in seconds.
+WEOPS_TICK_SECONDS = env.seconds("WEOPS_TICK_SECONDS", 2)
+WEOPS_HEARTBEAT_SECONDS = env.seconds("WEOPS_HEARTBEAT_SECONDS", 1)
+WEOPS_LEASE_SECONDS = env.seconds("WEOPS_LEASE_SECONDS", 20)
+WEOPS_HINT_SECONDS = env.seconds("WEOPS_HINT_SECONDS", 5)
+WEOPS_KILL_GRACE_SECONDS = env.seconds("WEOPS_KILL_GRACE_SECONDS", 5)
+WEOPS_DRAIN_SECONDS = env.seconds("WEOPS_DRAIN_SECONDS", 10)
+WEOPS_RETENTION_DAYS = env.integer("WEOPS_RETENTION_DAYS", 92, least=1)
+WEOPS_WAREHOUSE_URL = env.text("WEOPS_WAREHOUSE_URL")
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.text("WEOPS_LOG_LEVEL", "INFO")},
+}
