@@ -37,7 +37,8 @@ WITH pick AS (
     SELECT i.id, i.task_id, i.life_round, i.tries, i.run_type, i.version_id, i.execution_id, i.overrides,
            i.wait_since, i.ready_since, i.task_type, i.priority, i.planned_time
     FROM instances_instance i
-    WHERE i.resource_group_id = %(group)s AND i.state = 'wait_run' AND i.queue = 'ready' AND i.not_before <= now()
+    WHERE i.resource_group_id = %(group)s AND i.state = 'wait_run' AND i.queue = 'ready' AND i.frozen_at IS NULL
+      AND i.not_before <= now()
     ORDER BY i.priority DESC, i.planned_time, i.id LIMIT %(free)s FOR UPDATE OF i SKIP LOCKED
 ), made AS (
     -- A retry keeps the snapshot of its life's first try; a first try takes the definition as it is now.

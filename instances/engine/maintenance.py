@@ -37,7 +37,8 @@ def _ready_groups() -> set[int]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT g.id FROM projects_resourcegroup g WHERE g.enabled AND EXISTS (SELECT 1 FROM instances_instance i "
-            "WHERE i.resource_group_id = g.id AND i.state = 'wait_run' AND i.queue = 'ready')"
+            "WHERE i.resource_group_id = g.id AND i.state = 'wait_run' AND i.queue = 'ready' "
+            "AND i.frozen_at IS NULL)"
         )
         return {row[0] for row in cursor.fetchall()}
 
@@ -140,6 +141,8 @@ def _remove_rows(ids: list[int]) -> int:
             [ids],
         )
         ids = [row[0] for row in cursor.fetchall()]
+        # The database lets nobody else delete history (migration 0006).
+        cursor.execute("SET LOCAL weops.retention = 'on'")
         for statement in (
             f"DELETE FROM instances_logchunk WHERE execution_id IN ({executions})",  # noqa: S608
             f"DELETE FROM instances_lease WHERE execution_id IN ({executions})",  # noqa: S608

@@ -3,12 +3,21 @@
 from instances.models.definition import Dependency, Task, TaskVersion, Workflow
 from instances.models.execution import Execution, Lease, LogChunk, StateChange, WorkerProcess
 from instances.models.instance import Edge, Instance
-from instances.models.operation import OperationItem, OperationRecord
+from instances.models.operation import (
+    Acknowledgement,
+    FrozenBatch,
+    FrozenSet,
+    OperationItem,
+    OperationRecord,
+)
 
 __all__ = [
+    "Acknowledgement",
     "Dependency",
     "Edge",
     "Execution",
+    "FrozenBatch",
+    "FrozenSet",
     "Instance",
     "Lease",
     "LogChunk",

@@ -20,7 +20,7 @@ SELF_DEPENDENCIES = [
 
 
 class Priority(models.IntegerChoices):
-    """Higher runs first. Backfills run in a band of their own below (later: minus 10)."""
+    """Higher runs first. Backfills run in a band of their own below: minus 10."""
 
     LOW = 1, "Low"
     MEDIUM = 2, "Medium"
@@ -47,6 +47,12 @@ class CatchUp(models.TextChoices):
 class CalendarMode(models.TextChoices):
     RUN_ONLY = "RUN_ONLY", "Run only on its dates"
     SKIP = "SKIP", "Skip its dates"
+
+
+class RerunAllowed(models.TextChoices):
+    ALL = "ALL", "Always"
+    FAILURE = "FAILURE", "Only after a failure"
+    NONE = "NONE", "Never"
 
 
 def known(field: str, values: type[StrEnum] | list[Any], name: str) -> CheckConstraint:

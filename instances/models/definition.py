@@ -21,6 +21,7 @@ from instances.models.choices import (
     CatchUp,
     Generation,
     Priority,
+    RerunAllowed,
     TaskType,
     known,
 )
@@ -97,6 +98,13 @@ class Task(models.Model):
     self_dependency = models.CharField(
         max_length=16, choices=SELF_DEPENDENCIES, default=SelfDependency.SERIAL
     )
+    rerun_allowed = models.CharField(
+        max_length=16,
+        choices=RerunAllowed,
+        default=RerunAllowed.ALL,
+        db_default=RerunAllowed.ALL.value,
+        help_text="Whether instances may be rerun and backfilled.",
+    )
     retry_limit = models.PositiveSmallIntegerField(default=5, validators=[MaxValueValidator(100)])
     retry_wait = models.DurationField(
         default=dt.timedelta(minutes=5), help_text="Between two tries, HH:MM:SS."
@@ -163,6 +171,7 @@ class Task(models.Model):
             known("status", TaskStatus, "task_status_known"),
             known("cycle_type", Cycle, "task_cycle_known"),
             known("self_dependency", SelfDependency, "task_self_dependency_known"),
+            known("rerun_allowed", RerunAllowed.values, "task_rerun_allowed_known"),
             known("priority", Priority.values, "task_priority_known"),
             models.CheckConstraint(
                 condition=~Q(status=TaskStatus.SCHEDULING) | Q(current_version__isnull=False),

@@ -17,7 +17,8 @@ class Execution(models.Model):
     Phases: waiting for events and upstream (`wait_*`), waiting for execution (`queue_*`), running (`run_*`).
 
     Indexes: `execution_once` and its rows' order (the detail page), `execution_slots` (slots taken per group, lost
-    hints), `execution_one_serial` (serial tasks: the database itself refuses a second active one),
+    hints), `execution_one_serial` (serial tasks: the database itself refuses a second active one), `execution_one_in_lane`
+    (the same for lanes),
     `execution_unsealed` (logs left to seal).
     """
 
@@ -31,11 +32,15 @@ class Execution(models.Model):
         ResourceGroup, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
     serial_task_id = models.BigIntegerField(null=True)
+    # Its place among the `lane_limit` that the instance's lane allows at once.
+    lane = models.BigIntegerField(null=True)
+    lane_place = models.PositiveSmallIntegerField(null=True)
     # The snapshot: an immutable version and the parameters as they were when the life was first dispatched.
     version = models.ForeignKey(
         TaskVersion, models.DO_NOTHING, db_constraint=False, db_index=False, null=True, related_name="+"
     )
     parameters = models.JSONField(default=dict, db_default={})
+    application_parameters = models.JSONField(default=dict, db_default={})
 
     wait_started_at = models.DateTimeField(null=True)
     queue_started_at = models.DateTimeField(null=True)
@@ -75,6 +80,11 @@ class Execution(models.Model):
                 fields=["serial_task_id"],
                 condition=Q(state__in=[s.value for s in HOLDING_SLOT]),
                 name="execution_one_serial",
+            ),
+            models.UniqueConstraint(
+                fields=["lane", "lane_place"],
+                condition=Q(state__in=[s.value for s in HOLDING_SLOT], lane__isnull=False),
+                name="execution_one_in_lane",
             ),
             models.CheckConstraint(
                 condition=~Q(state=ExecutionState.RUNNING)

@@ -5,7 +5,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from instances.engine.states import INSTANCE_TYPE_LABELS, InstanceType, RunType, State
+from instances.engine.states import INSTANCE_TYPE_LABELS, InstanceType, RunType, SelfDependency, State
 from instances.models.choices import CYCLES, STATES, TaskType, known
 from instances.models.definition import Task, TaskVersion, Workflow
 from weops.projects.models import Folder, Project, ResourceGroup
@@ -22,7 +22,7 @@ class Instance(models.Model):
 
     Indexes and who needs them: `instance_once` (identity; binding of edges; history of one task), `instance_ready`
     (dispatch), `instance_gated` (the next of a serial task), `instance_retry` (retry tick), `instance_deadline` (waiting
-    timeout), `instance_by_data_time` and `instance_by_state` (lists with their usual order).
+    timeout), `instance_thaw` (automatic thaw), `instance_of_plan` (a plan's progress), `instance_by_data_time` and `instance_by_state` (lists with their usual order).
     """
 
     task = models.ForeignKey(Task, models.CASCADE, related_name="instances", db_index=False)
@@ -59,7 +59,8 @@ class Instance(models.Model):
     life_round = models.PositiveIntegerField(default=0, db_default=0)
     tries = models.PositiveIntegerField("retries", default=0, db_default=0)
     total_runs = models.PositiveIntegerField("accumulated runs", default=0, db_default=0)
-    # Edges that count and have not succeeded, whatever the state; the last one to succeed releases the instance.
+    # Edges that count (neither removed nor waived) and have not succeeded, whatever the state; the last one to succeed
+    # releases the instance.
     pending_upstream = models.PositiveIntegerField(default=0, db_default=0)
     # Place in the queue for execution: ready to be dispatched; gated, because another instance of its serial task is
     # on; or taken, because it has been dispatched. Means something in state wait_run only.
@@ -78,6 +79,25 @@ class Instance(models.Model):
     overrides = models.JSONField(
         default=dict, db_default={}, help_text="Parameters that an operation set for this life."
     )
+    application_parameters = models.JSONField(
+        default=dict, db_default={}, help_text="Settings of Spark types that an operation set for this life."
+    )
+    self_dependency = models.CharField(
+        max_length=16,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="For this life, in place of the task's.",
+    )
+    # At most `lane_limit` instances with this `lane` are on at once, in place of the self-dependency: the parallelism
+    # that a rerun or a backfill sets for its lives. Null: no lane.
+    lane = models.BigIntegerField(null=True)
+    lane_limit = models.PositiveSmallIntegerField(null=True)
+    # The backfill plan that this life belongs to.
+    plan_id = models.BigIntegerField(null=True)
+    # Held: it is not dispatched until it is thawed, by hand or at `thaw_at`.
+    frozen_at = models.DateTimeField(null=True)
+    thaw_at = models.DateTimeField(null=True)
     start_time = models.DateTimeField(null=True)
     end_time = models.DateTimeField(null=True)
     error_code = models.CharField(max_length=40, default="", db_default="", blank=True)
@@ -91,6 +111,16 @@ class Instance(models.Model):
             known("state", State, "instance_state_known"),
             known("instance_type", InstanceType, "instance_type_known"),
             known("queue", ["ready", "gated", "taken"], "instance_queue_known"),
+            known("self_dependency", ["", *SelfDependency], "instance_self_dependency_known"),
+            models.CheckConstraint(
+                condition=Q(thaw_at__isnull=True) | Q(frozen_at__isnull=False),
+                name="instance_thaws_if_frozen",
+            ),
+            models.CheckConstraint(
+                condition=Q(lane__isnull=True, lane_limit__isnull=True)
+                | Q(lane__isnull=False, lane_limit__gt=0),
+                name="instance_lane_has_limit",
+            ),
             models.CheckConstraint(
                 condition=~Q(state=State.WAIT_UPSTREAM) | Q(pending_upstream__gt=0),
                 name="instance_waits_for_something",
@@ -118,7 +148,7 @@ class Instance(models.Model):
                 F("priority").desc(),
                 F("planned_time"),
                 F("id"),
-                condition=Q(state=State.WAIT_RUN, queue="ready"),
+                condition=Q(state=State.WAIT_RUN, queue="ready", frozen_at__isnull=True),
                 name="instance_ready",
             ),
             models.Index(
@@ -137,6 +167,8 @@ class Instance(models.Model):
                 ),
                 name="instance_deadline",
             ),
+            models.Index(fields=["thaw_at"], condition=Q(thaw_at__isnull=False), name="instance_thaw"),
+            models.Index(fields=["plan_id"], condition=Q(plan_id__isnull=False), name="instance_of_plan"),
             models.Index(F("data_time").desc(), F("id").desc(), name="instance_by_data_time"),
             models.Index(F("state"), F("data_time").desc(), F("id").desc(), name="instance_by_state"),
         ]
@@ -168,6 +200,8 @@ class Edge(models.Model):
     )
     is_self = models.BooleanField(default=False, db_default=False)
     satisfied_at = models.DateTimeField(null=True)
+    # Not checked in the present life: a rerun or backfill chose so. The next life decides anew.
+    waived = models.BooleanField(default=False, db_default=False)
     removed_at = models.DateTimeField(null=True)
     removed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -177,6 +211,7 @@ class Edge(models.Model):
         null=True,
         related_name="+",
     )
+    removed_reason = models.TextField(default="", db_default="", blank=True)
 
     class Meta:
         indexes = [

@@ -44,6 +44,7 @@ def _tables() -> list[str]:
 def wipe() -> None:
     """Deletes every row that a test can have made; foreign keys are deferred, so any order will do."""
     with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL weops.retention = 'on'")
         cursor.execute(";".join(f"DELETE FROM {table}" for table in _tables()))
 
 

@@ -1,0 +1,161 @@
+"""What a rerun can be told, with its defaults; every door fills in the same form and gets the same errors."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from instances.engine.states import SelfDependency
+
+
+class OptionError(ValueError):
+    """An option that cannot be: `field` names it, the message says what to write instead."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class Scope(StrEnum):
+    THIS = "this"
+    WITH_DOWNSTREAM = "with_downstream"
+    DOWNSTREAM = "downstream"
+
+
+class Range(StrEnum):
+    """How far downstream goes from each chosen instance."""
+
+    WORKFLOW = "workflow"
+    PROJECT = "project"
+    ALL = "all"
+    CHOSEN = "chosen"
+
+
+class CheckParents(StrEnum):
+    """Which direct parents the new life waits for. Parents that are rerun by the same operation always count."""
+
+    NONE = "none"
+    ALL = "all"
+    SELECTION = "selection"
+
+
+class Code(StrEnum):
+    LATEST = "latest"
+    AS_IT_RAN = "as_it_ran"
+
+
+LABELS: dict[StrEnum, str] = {
+    Scope.THIS: "This instance",
+    Scope.WITH_DOWNSTREAM: "This instance and downstream instances",
+    Scope.DOWNSTREAM: "Downstream instances only",
+    Range.WORKFLOW: "In the same workflow",
+    Range.PROJECT: "In the same project",
+    Range.ALL: "In all projects",
+    Range.CHOSEN: "Hand-picked instances",
+    CheckParents.NONE: "Do not check parents",
+    CheckParents.ALL: "All direct parents",
+    CheckParents.SELECTION: "Only parents in the selection",
+    Code.LATEST: "Code and parameters of the last version",
+    Code.AS_IT_RAN: "Code and parameters as it ran",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RerunOptions:
+    """`chosen`: ids of downstream instances, with range `chosen` only. `parameters` and `application_parameters`
+    override by name, for this life. `parallelism`: so many instances of a task at once, in place of its self-dependency."""
+
+    scope: Scope = Scope.THIS
+    range: Range = Range.WORKFLOW
+    chosen: tuple[int, ...] = ()
+    check_parents: CheckParents = CheckParents.NONE
+    check_previous: bool = False
+    ignore_events: bool = False
+    parameters: dict[str, str] = field(default_factory=dict)
+    application_parameters: dict[str, str] = field(default_factory=dict)
+    self_dependency: str = ""
+    parallelism: int | None = None
+    code: Code = Code.LATEST
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> Self:
+        """From JSON-like values. Raises OptionError for an unknown name, a wrong value, or two that exclude each other."""
+        unknown = sorted(set(given) - set(cls.__dataclass_fields__))
+        if unknown:
+            known = ", ".join(cls.__dataclass_fields__)
+            raise OptionError(unknown[0], f"There is no option {unknown[0]!r}; there are {known}.")
+        options = cls(
+            scope=_one_of(Scope, given, "scope", Scope.THIS),
+            range=_one_of(Range, given, "range", Range.WORKFLOW),
+            chosen=_ids(given.get("chosen", ())),
+            check_parents=_one_of(CheckParents, given, "check_parents", CheckParents.NONE),
+            check_previous=_flag(given, "check_previous"),
+            ignore_events=_flag(given, "ignore_events"),
+            parameters=_texts(given, "parameters"),
+            application_parameters=_texts(given, "application_parameters"),
+            self_dependency=_self_dependency(given.get("self_dependency") or ""),
+            parallelism=_parallelism(given.get("parallelism")),
+            code=_one_of(Code, given, "code", Code.LATEST),
+        )
+        options._check()
+        return options
+
+    def _check(self) -> None:
+        if self.chosen and self.range != Range.CHOSEN:
+            raise OptionError("chosen", "Hand-picked instances need the range 'chosen'.")
+        if self.range == Range.CHOSEN and self.scope != Scope.THIS and not self.chosen:
+            raise OptionError("chosen", "Choose at least one downstream instance, or another range.")
+        if self.parallelism is not None and self.self_dependency:
+            raise OptionError(
+                "parallelism", "A parallelism replaces the self-dependency; give one of the two, not both."
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        """What `parse` takes; without those that are as by default."""
+        default = asdict(type(self)())
+        return {name: value for name, value in asdict(self).items() if value != default[name]}
+
+
+def _one_of(kind: type[Any], given: Mapping[str, Any], name: str, default: Any) -> Any:
+    value = given.get(name, default)
+    try:
+        return kind(value)
+    except ValueError:
+        raise OptionError(name, f"{value!r} is none of {', '.join(kind)}.") from None
+
+
+def _flag(given: Mapping[str, Any], name: str) -> bool:
+    value = given.get(name, False)
+    if not isinstance(value, bool):
+        raise OptionError(name, f"{value!r} is neither true nor false.")
+    return value
+
+
+def _ids(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or not all(type(one) is int and 0 < one < 2**63 for one in value):
+        raise OptionError("chosen", "Write a list of instance ids.")
+    return tuple(sorted(set(value)))
+
+
+def _texts(given: Mapping[str, Any], name: str) -> dict[str, str]:
+    value = given.get(name) or {}
+    if not isinstance(value, Mapping) or not all(
+        isinstance(key, str) and key and isinstance(text, str) and "\0" not in key + text
+        for key, text in value.items()
+    ):
+        raise OptionError(name, "Write names and their values, both as texts.")
+    return dict(value)
+
+
+def _self_dependency(value: Any) -> str:
+    if value and value not in list(SelfDependency):
+        raise OptionError("self_dependency", f"{value!r} is none of {', '.join(SelfDependency)}.")
+    return str(value)
+
+
+def _parallelism(value: Any) -> int | None:
+    if value is None or value == "":
+        return None
+    if type(value) is not int or not 1 <= value <= 1000:
+        raise OptionError("parallelism", "Write a whole number from 1 to 1000.")
+    return value
