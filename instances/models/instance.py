@@ -22,7 +22,8 @@ class Instance(models.Model):
 
     Indexes and who needs them: `instance_once` (identity; binding of edges; history of one task), `instance_ready`
     (dispatch), `instance_gated` (the next of a serial task), `instance_retry` (retry tick), `instance_deadline` (waiting
-    timeout), `instance_thaw` (automatic thaw), `instance_of_plan` (a plan's progress), `instance_by_data_time` and `instance_by_state` (lists with their usual order).
+    timeout), `instance_thaw` (automatic thaw), `instance_of_plan` (a plan's progress), `instance_by_data_time` and
+    `instance_by_state` (lists with their usual order).
     """
 
     task = models.ForeignKey(Task, models.CASCADE, related_name="instances", db_index=False)
