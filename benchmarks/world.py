@@ -83,4 +83,6 @@ def schedule(tasks: Sequence[Task]) -> None:
 def clear() -> None:
     """Removes every task and all that came of it, so that no benchmark pays for another."""
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE projects_project, projects_resourcegroup, instances_statechange CASCADE")
+        cursor.execute(
+            "TRUNCATE projects_project, projects_resourcegroup, instances_statechange, instances_frozenset CASCADE"
+        )
