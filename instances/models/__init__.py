@@ -6,6 +6,7 @@ from instances.models.instance import Edge, Instance
 from instances.models.operation import (
     Acknowledgement,
     FrozenBatch,
+    FrozenRoots,
     FrozenSet,
     OperationItem,
     OperationRecord,
@@ -17,6 +18,7 @@ __all__ = [
     "Edge",
     "Execution",
     "FrozenBatch",
+    "FrozenRoots",
     "FrozenSet",
     "Instance",
     "Lease",

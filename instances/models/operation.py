@@ -80,6 +80,20 @@ class FrozenBatch(models.Model):
         return f"batch {self.seq} of set {self.frozen_set_id}"
 
 
+class FrozenRoots(models.Model):
+    """What a set with downstream instances grew from, at most a thousand ids a row: to see, before it is applied, who has
+    come or left downstream since. They are in the batches too (layer 0), unless only the downstream was chosen."""
+
+    frozen_set = models.ForeignKey(FrozenSet, models.CASCADE, related_name="roots")
+    instance_ids = ArrayField(models.BigIntegerField())
+
+    class Meta:
+        ordering = ["frozen_set", "id"]
+
+    def __str__(self) -> str:
+        return f"roots of set {self.frozen_set_id}"
+
+
 class OperationRecord(models.Model):
     """Indexes: `operation_by_time` (the global list, newest first), `operation_unfinished` (what a worker goes on with),
     `operation_undoes_once` (an operation is undone at most once)."""
