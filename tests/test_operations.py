@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from instances import operations
-from instances.engine import hints, lifecycle
+from instances.engine import hints, lifecycle, states
 from instances.engine.dispatch import dispatch
 from instances.engine.hints import Hint
 from instances.engine.states import Operation
@@ -180,7 +180,7 @@ def test_a_batch_that_fails_is_on_record_and_the_next_goes_on(monkeypatch: pytes
 
 def test_allowed_states_come_from_the_table() -> None:
     for kind in (Operation.TERMINATE, Operation.RERUN, Operation.MARK_SUCCESS):
-        assert operations.get(kind).allowed_from() == operations.base.sources(kind)
+        assert operations.get(kind).allowed_from() == states.sources(kind)
 
 
 def test_a_running_one_is_recorded_as_terminating() -> None:

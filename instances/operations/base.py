@@ -1,30 +1,75 @@
-"""What every operation does: records itself, changes a set through the lifecycle, records each instance's outcome."""
+"""What a kind of operation is: its right, its options, whom it refuses, how it changes a set through the lifecycle.
+
+One class each, registered by its kind. It never writes outcomes and knows no batches: `applying` calls it for one batch at
+a time, inside the batch's transaction.
+"""
 
 import logging
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import User
 from django.db import DatabaseError
 from django.utils import timezone
 
-from instances.engine import hints
+from instances.engine import hints, states
 from instances.engine.dispatch import dispatch
 from instances.engine.lifecycle import Touched
-from instances.engine.states import Operation, refusal, sources
 from instances.models import Instance, OperationItem, OperationRecord, StateChange
 from instances.models.operation import ItemOutcome, OperationState
+from instances.operations.options import OptionError
+from weops.projects.access import Right
+
 
 log = logging.getLogger(__name__)
 BATCH = 500
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a change did: the old state of each instance that it changed, what that made ready, and why it left others."""
+
+    states: dict[int, str]
+    touched: Touched = field(default_factory=Touched)
+    reasons: dict[int, str] = field(default_factory=dict)
+
+
 class InstanceOperation:
-    """One kind of operation. `change` is the lifecycle's function: (ids, record id) -> ({id: old state}, touched)."""
+    """One kind of operation.
 
-    kind: ClassVar[Operation]
+    `right`: what its user must have in an instance's project. `reason_required`: it must be told why. `undoable`: undo may
+    put back what it did; `why_not_undoable` says why not.
+    """
 
-    def change(self, ids: Sequence[int], record_id: int) -> tuple[dict[int, str], Touched]:
+    kind: ClassVar[str]
+    right: ClassVar[Right]
+    reason_required: ClassVar[bool] = False
+    undoable: ClassVar[bool] = True
+    why_not_undoable: ClassVar[str] = ""
+
+    def parse(self, given: Mapping[str, Any]) -> Any:
+        """The options, from JSON-like values. Raises OptionError. By default there are none."""
+        for name in given:
+            raise OptionError(name, f"There is no option {name!r}: {self.verb()} has none.")
+        return {}
+
+    def as_json(self, options: Any) -> dict[str, Any]:
+        """What `parse` takes, to be kept on record."""
+        return dict(options.as_json() if hasattr(options, "as_json") else options)
+
+    def rights(self, options: Any) -> frozenset[Right]:
+        """All that its user must have in an instance's project."""
+        return frozenset({self.right})
+
+    def refusal(self, instance: Instance, options: Any) -> str:
+        """Why `instance` (with its task) is refused as it is now; '' if it is not. By default the states' table decides."""
+        if instance.state in self.allowed_from():
+            return ""
+        return states.refusal(states.Operation(self.kind), instance.state, str(instance))
+
+    def change(self, ids: Sequence[int], record: OperationRecord, options: Any) -> Changed:
+        """Changes those of `ids` (ascending, locked, not refused) that it can, in the caller's transaction."""
         raise TypeError(f"{type(self).__name__} does not say how it changes instances")
 
     def apply(self, ids: Sequence[int], *, user: User | None, reason: str, source: str) -> OperationRecord:
@@ -70,7 +115,8 @@ class InstanceOperation:
         return record
 
     def _apply_batch(self, ids: list[int], record: OperationRecord) -> None:
-        changed, touched = self.change(ids, record.pk)
+        done_now = self.change(ids, record, self.parse({}))
+        changed, touched = done_now.states, done_now.touched
         refused = [pk for pk in ids if pk not in changed]
         # What the operation itself did; a quick worker may have gone on since, so the present state tells nothing.
         history = StateChange.objects.filter(operation_id=record.pk, instance_id__in=list(changed))
@@ -105,7 +151,7 @@ class InstanceOperation:
                     instance_id=pk,
                     from_state=row.state if row else "",
                     outcome=ItemOutcome.REFUSED,
-                    message=refusal(self.kind, row.state, str(row))
+                    message=states.refusal(states.Operation(self.kind), row.state, str(row))
                     if row
                     else "There is no such instance any more.",
                 )
@@ -118,23 +164,36 @@ class InstanceOperation:
 
     @classmethod
     def allowed_from(cls) -> tuple[str, ...]:
-        return sources(cls.kind)
+        """States from which it is allowed; all, if it is not in the states' table."""
+        if cls.kind in list(states.Operation):
+            return states.sources(states.Operation(cls.kind))
+        return tuple(states.State)
+
+    @classmethod
+    def verb(cls) -> str:
+        """Its kind in words: `mark success`."""
+        return cls.kind.replace("_", " ")
 
 
-_kinds: dict[str, type[InstanceOperation]] = {}
+_kinds: dict[str, InstanceOperation] = {}
 
 
 def register(operation: type[InstanceOperation]) -> type[InstanceOperation]:
-    _kinds[operation.kind] = operation
+    _kinds[operation.kind] = operation()
     return operation
 
 
 def get(kind: str) -> InstanceOperation:
     """The operation called `kind`. Raises KeyError with the known kinds."""
     try:
-        return _kinds[kind]()
+        return _kinds[kind]
     except KeyError:
-        raise KeyError(f"unknown operation {kind!r}; known: {', '.join(sorted(_kinds))}") from None
+        raise KeyError(f"unknown operation {kind!r}; known: {', '.join(kinds())}") from None
+
+
+def kinds() -> list[str]:
+    """The names of all operations on instances."""
+    return sorted(_kinds)
 
 
 def run(kind: str, ids: Sequence[int], *, user: User | None, reason: str, source: str) -> OperationRecord:
