@@ -6,14 +6,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from instances.engine.states import SelfDependency
-
-
-class OptionError(ValueError):
-    """An option that cannot be: `field` names it, the message says what to write instead."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+from instances.operations.parsing import OptionError, flag, one_of, only, texts
 
 
 class Scope(StrEnum):
@@ -80,22 +73,19 @@ class RerunOptions:
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Self:
         """From JSON-like values. Raises OptionError for an unknown name, a wrong value, or two that exclude each other."""
-        unknown = sorted(set(given) - set(cls.__dataclass_fields__))
-        if unknown:
-            known = ", ".join(cls.__dataclass_fields__)
-            raise OptionError(unknown[0], f"There is no option {unknown[0]!r}; there are {known}.")
+        only(given, cls.__dataclass_fields__)
         options = cls(
-            scope=_one_of(Scope, given, "scope", Scope.THIS),
-            range=_one_of(Range, given, "range", Range.WORKFLOW),
+            scope=one_of(Scope, given, "scope", Scope.THIS),
+            range=one_of(Range, given, "range", Range.WORKFLOW),
             chosen=_ids(given.get("chosen", ())),
-            check_parents=_one_of(CheckParents, given, "check_parents", CheckParents.NONE),
-            check_previous=_flag(given, "check_previous"),
-            ignore_events=_flag(given, "ignore_events"),
-            parameters=_texts(given, "parameters"),
-            application_parameters=_texts(given, "application_parameters"),
+            check_parents=one_of(CheckParents, given, "check_parents", CheckParents.NONE),
+            check_previous=flag(given, "check_previous"),
+            ignore_events=flag(given, "ignore_events"),
+            parameters=texts(given, "parameters"),
+            application_parameters=texts(given, "application_parameters"),
             self_dependency=_self_dependency(given.get("self_dependency") or ""),
             parallelism=_parallelism(given.get("parallelism")),
-            code=_one_of(Code, given, "code", Code.LATEST),
+            code=one_of(Code, given, "code", Code.LATEST),
         )
         options._check()
         return options
@@ -116,35 +106,10 @@ class RerunOptions:
         return {name: value for name, value in asdict(self).items() if value != default[name]}
 
 
-def _one_of(kind: type[Any], given: Mapping[str, Any], name: str, default: Any) -> Any:
-    value = given.get(name, default)
-    try:
-        return kind(value)
-    except ValueError:
-        raise OptionError(name, f"{value!r} is none of {', '.join(kind)}.") from None
-
-
-def _flag(given: Mapping[str, Any], name: str) -> bool:
-    value = given.get(name, False)
-    if not isinstance(value, bool):
-        raise OptionError(name, f"{value!r} is neither true nor false.")
-    return value
-
-
 def _ids(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list | tuple) or not all(type(one) is int and 0 < one < 2**63 for one in value):
         raise OptionError("chosen", "Write a list of instance ids.")
     return tuple(sorted(set(value)))
-
-
-def _texts(given: Mapping[str, Any], name: str) -> dict[str, str]:
-    value = given.get(name) or {}
-    if not isinstance(value, Mapping) or not all(
-        isinstance(key, str) and key and isinstance(text, str) and "\0" not in key + text
-        for key, text in value.items()
-    ):
-        raise OptionError(name, "Write names and their values, both as texts.")
-    return dict(value)
 
 
 def _self_dependency(value: Any) -> str:

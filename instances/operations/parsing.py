@@ -1,0 +1,70 @@
+"""Options as doors send them, JSON-like, read one by one; each wrong one is an OptionError that says what to write."""
+
+import datetime as dt
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from django.utils.dateparse import parse_datetime
+
+
+class OptionError(ValueError):
+    """An option that cannot be: `field` names it, the message says what to write instead."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def only(given: Mapping[str, Any], known: Collection[str]) -> None:
+    """Refuses an option that is none of `known`."""
+    if unknown := sorted(set(given) - set(known)):
+        there_are = f"there are {', '.join(known)}" if known else "there are none"
+        raise OptionError(unknown[0], f"There is no option {unknown[0]!r}; {there_are}.")
+
+
+def one_of(kind: type[Any], given: Mapping[str, Any], name: str, default: Any) -> Any:
+    """A member of the enumeration `kind`."""
+    value = given.get(name, default)
+    try:
+        return kind(value)
+    except ValueError:
+        raise OptionError(name, f"{value!r} is none of {', '.join(kind)}.") from None
+
+
+def flag(given: Mapping[str, Any], name: str) -> bool:
+    """True or false; false if it is not given."""
+    value = given.get(name, False)
+    if not isinstance(value, bool):
+        raise OptionError(name, f"{value!r} is neither true nor false.")
+    return value
+
+
+def texts(given: Mapping[str, Any], name: str) -> dict[str, str]:
+    """Names and values; empty if it is not given."""
+    value = given.get(name) or {}
+    if not isinstance(value, Mapping) or not all(
+        storable(key) and key and storable(text) for key, text in value.items()
+    ):
+        raise OptionError(name, "Write names and their values, both as texts.")
+    return dict(value)
+
+
+def storable(value: Any) -> bool:
+    """Whether it is a text that the database can hold as it is: no NUL, no half character."""
+    return isinstance(value, str) and "\0" not in value and not any(0xD800 <= ord(c) < 0xE000 for c in value)
+
+
+def moment(given: Mapping[str, Any], name: str) -> dt.datetime | None:
+    """A time with its zone, from an ISO text or as it is; None if it is not given or empty."""
+    value = given.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        found = value if isinstance(value, dt.datetime) else parse_datetime(value)
+        if found is not None and found.tzinfo is not None:
+            return found.astimezone(dt.UTC)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise OptionError(
+        name, f"{value!r} is no time; write one with its zone, such as 2026-03-25T08:00:00+00:00."
+    )
