@@ -5,16 +5,16 @@ ten million instances. A value that means nothing shows an error and no rows, ne
 """
 
 import re
-from typing import Any
 
 from django import forms
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 
 from instances.engine.states import State
 from instances.models import Instance, Task, Workflow
 from instances.models.choices import CYCLES, STATES, TaskType
 from instances.models.instance import INSTANCE_TYPES
+from weops.console.filter_bar import FilterForm, MomentField
 from weops.console.folders import folder_paths
 from weops.console.scoped import choosable
 from weops.projects import access
@@ -22,15 +22,6 @@ from weops.projects.access import Right
 from weops.projects.models import Folder, Project, ResourceGroup
 
 MOST_TASKS = 2_000
-TIME_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
-
-
-class MomentField(forms.DateTimeField):
-    """A browser's own date and time picker, read in the zone of the page."""
-
-    def __init__(self, label: str) -> None:
-        widget = forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"})
-        super().__init__(label=label, required=False, input_formats=TIME_FORMATS, widget=widget)
 
 
 class FolderChoice(forms.ModelChoiceField):
@@ -50,7 +41,7 @@ class WorkflowChoice(forms.ModelChoiceField):
         return f"{obj.project.name} / {obj.name}"
 
 
-class InstanceFilter(forms.Form):
+class InstanceFilter(FilterForm):
     q = forms.CharField(
         label="Task names or ids",
         required=False,
@@ -82,7 +73,6 @@ class InstanceFilter(forms.Form):
 
     FIRST = ("q", "data_from", "data_to", "project", "workflow", "type")
     MORE = ("start_from", "start_to", "owner", "folder", "task_type", "group", "cycle")
-    # Form field -> column of Instance that equals it.
     COLUMNS = {
         "project": "project_id",
         "workflow": "workflow_id",
@@ -100,12 +90,10 @@ class InstanceFilter(forms.Form):
         "start_to": "start_time__lte",
     }
 
-    # Said above the list when the search names more tasks than one query should carry.
-    too_many = ""
+    advice = "Narrow the data time, or name the tasks."
 
-    def __init__(self, request: HttpRequest) -> None:
-        super().__init__(request.GET)
-        self.user = request.user
+    def __init__(self, request: HttpRequest, data: QueryDict | None = None) -> None:
+        super().__init__(request, data)
         models = {"project": Project, "workflow": Workflow, "folder": Folder, "group": ResourceGroup}
         for name, model in models.items():
             self._choice(name).queryset = choosable(model, self.user, Right.VIEW)
@@ -114,40 +102,18 @@ class InstanceFilter(forms.Form):
         self._choice("owner").queryset = access.colleagues(self.user)
         self.fields["folder"].load_paths()  # type: ignore[attr-defined]
 
-    def _choice(self, name: str) -> Any:
-        return self.fields[name]
-
     @property
-    def first_fields(self) -> list[forms.BoundField]:
-        return [self[name] for name in self.FIRST]
-
-    @property
-    def more_fields(self) -> list[forms.BoundField]:
-        return [self[name] for name in self.MORE]
-
-    @property
-    def more_is_used(self) -> bool:
-        return any(self.data.get(name) for name in self.MORE)
-
-    @property
-    def is_used(self) -> bool:
-        return any(self.data.get(name) for name in self.fields)
+    def hidden_values(self) -> list[tuple[str, str]]:
+        return [("state", state) for state in self.cleaned_data.get("state", ())] if self.is_valid() else []
 
     def apply(self, queryset: QuerySet[Instance], *, with_state: bool = True) -> QuerySet[Instance]:
-        """The rows that the filters let through; none if a filter cannot be read (see `errors`)."""
+        queryset = super().apply(queryset)
         if not self.is_valid():
-            return queryset.none()
-        values = self.cleaned_data
-        for name, column in self.COLUMNS.items():
-            if values[name]:
-                queryset = queryset.filter(**{column: getattr(values[name], "pk", values[name])})
-        for name, lookup in self.RANGES.items():
-            if values[name]:
-                queryset = queryset.filter(**{lookup: values[name]})
-        if with_state and values["state"]:
-            queryset = queryset.filter(state__in=values["state"])
-        if values["q"]:
-            queryset = queryset.filter(task_id__in=self._task_ids(values["q"]))
+            return queryset
+        if with_state and self.cleaned_data["state"]:
+            queryset = queryset.filter(state__in=self.cleaned_data["state"])
+        if self.cleaned_data["q"]:
+            queryset = queryset.filter(task_id__in=self._task_ids(self.cleaned_data["q"]))
         return queryset
 
     def _task_ids(self, text: str) -> list[int]:
@@ -172,5 +138,4 @@ def named(text: str) -> Q:
     return condition or Q(pk__in=[])
 
 
-PARAMETERS = frozenset([*InstanceFilter.base_fields, "before"])
 ALL_STATES: tuple[str, ...] = tuple(state.value for state in State)

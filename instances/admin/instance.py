@@ -5,19 +5,22 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IS_POPUP_VAR
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from instances.admin import detail, logview
+from instances.admin.kinds import KINDS
 from instances.admin.listing import InstanceChangeList
 from instances.admin.looks import state_badge
 from instances.admin.operate import BUTTONS, operate_view
+from instances.admin.overlays import acknowledged_badge, frozen_badge
 from instances.engine.states import ACTIVE, State
 from instances.models import Instance
 from weops.console.paging import CappedPaginator
@@ -28,6 +31,17 @@ from weops.projects.access import Right
 
 def _column(title: str) -> Callable[[Callable[..., Any]], Any]:
     return admin.display(description=title)
+
+
+def _leading_to(kind: str) -> Callable[..., HttpResponse]:
+    """What Django calls for the button of this kind."""
+
+    def lead(
+        model_admin: "InstanceAdmin", request: HttpRequest, queryset: QuerySet[Instance]
+    ) -> HttpResponse:
+        return model_admin.lead_to_page(request, kind)
+
+    return lead
 
 
 @admin.register(Instance)
@@ -60,7 +74,6 @@ class InstanceAdmin(ReadOnlyAdmin):
         "runs_cell",
         "folder_cell",
     )
-    actions = ("terminate", "rerun", "mark_success")
 
     # The list
 
@@ -72,9 +85,12 @@ class InstanceAdmin(ReadOnlyAdmin):
         return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(
-            request, {"title": "Instances", "zone_name": zone_name(), **(extra_context or {})}
-        )
+        context = {
+            "title": "Instances",
+            "times_note": f"Times are in {zone_name()}; a data time is shown in its task's own zone.",
+            "bar": [KINDS[kind] for kind in self.get_actions(request)],
+        }
+        return super().changelist_view(request, {**context, **(extra_context or {})})
 
     @_column("Task")
     def task_cell(self, instance: Instance) -> SafeString:
@@ -101,14 +117,13 @@ class InstanceAdmin(ReadOnlyAdmin):
 
     @_column("Execution status")
     def state_cell(self, instance: Instance) -> SafeString:
-        shown = state_badge(instance.state, instance.error_code, instance.error_message)
-        if not instance.error_code:
-            return shown
-        return format_html(
-            '<span class="wo-two-lines"><span>{}</span><span class="wo-error-code">{}</span></span>',
-            shown,
-            instance.error_code,
-        )
+        lines = [state_badge(instance.state, instance.error_code, instance.error_message)]
+        if instance.error_code:
+            lines.append(format_html('<span class="wo-error-code">{}</span>', instance.error_code))
+        lines.append(frozen_badge(instance))
+        lines.append(acknowledged_badge(getattr(instance, "acknowledgement", None)))
+        shown = format_html_join("", "<span>{}</span>", ((line,) for line in lines if line))
+        return format_html('<span class="wo-two-lines">{}</span>', shown)
 
     @_column("Instance type")
     def type_cell(self, instance: Instance) -> str:
@@ -158,7 +173,7 @@ class InstanceAdmin(ReadOnlyAdmin):
     def folder_cell(self, instance: Instance) -> Any:
         return or_nothing(getattr(instance, "folder_path", ""))
 
-    # Actions: each leads to a page that lists what will be touched and asks for a reason.
+    # Actions: each leads to a page that shows what it will touch.
 
     def has_operate_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return self.has_right(request, Right.OPERATE, obj)
@@ -166,23 +181,25 @@ class InstanceAdmin(ReadOnlyAdmin):
     def has_override_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return self.has_right(request, Right.OVERRIDE, obj)
 
-    def _confirm(self, request: HttpRequest, kind: str) -> HttpResponse:
-        # Only what was ticked: "all rows that match" needs a preview of its own.
-        ids = ",".join(request.POST.getlist(ACTION_CHECKBOX_NAME))
-        query = urlencode({"ids": ids, "query": request.GET.urlencode()})
-        return redirect(f"{reverse('admin:instances_instance_operate', args=(kind,))}?{query}")
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """The operations of the bar below the list that the user may do anywhere at all."""
+        if request.GET.get(IS_POPUP_VAR):
+            return {}
+        return {
+            str(button.kind): (_leading_to(button.kind), str(button.kind), button.title)
+            for button in BUTTONS
+            if self.has_right(request, button.right)
+        }
 
-    @admin.action(description="Terminate", permissions=["operate"])
-    def terminate(self, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse:
-        return self._confirm(request, "terminate")
-
-    @admin.action(description="Rerun", permissions=["operate"])
-    def rerun(self, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse:
-        return self._confirm(request, "rerun")
-
-    @admin.action(description="Mark as successful", permissions=["override"])
-    def mark_success(self, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse:
-        return self._confirm(request, "mark_success")
+    def lead_to_page(self, request: HttpRequest, kind: str) -> HttpResponse:
+        """The page of the operation, for what is ticked, or for all that match the filter of the list."""
+        query: dict[str, str] = {}
+        if request.POST.get("select_across") == "1":
+            query["all"] = "1"
+        else:
+            query["ids"] = ",".join(request.POST.getlist(ACTION_CHECKBOX_NAME))
+        query["query"] = request.GET.urlencode()
+        return redirect(f"{reverse('admin:instances_instance_operate', args=(kind,))}?{urlencode(query)}")
 
     # Pages of one instance
 

@@ -11,9 +11,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.views import ChangeList
 
-from instances.admin.filters import ALL_STATES, PARAMETERS, InstanceFilter
+from instances.admin.filters import ALL_STATES, InstanceFilter
 from instances.admin.looks import STATE_LOOKS
+from instances.admin.overlays import acknowledgements
 from instances.models import Instance
+from weops.console.filter_bar import FilterForm
 from weops.console.folders import folder_paths
 from weops.console.paging import COUNT_CAP, CappedPaginator, mark_before, rows_before, time_limit
 from weops.console.present import Look, capped
@@ -37,6 +39,9 @@ COLUMNS = (
     "end_time",
     "error_code",
     "error_message",
+    "life_round",
+    "frozen_at",
+    "thaw_at",
     "folder_id",
     "project_id",
     "task__name",
@@ -69,73 +74,98 @@ class CappedChangeList(ChangeList):
         self.full_result_count = self.result_count
 
 
-class InstanceChangeList(CappedChangeList):
-    """A page of instances by -data_time, -id. `filter_form` holds the filters, `older` leads past the counted rows."""
+class FilteredChangeList(CappedChangeList):
+    """A list with a filter bar of its own (`filter_form`), newest first, that gives up on queries that take too long.
 
-    filter_form: InstanceFilter
-    queryset: QuerySet[Instance]
-    root_queryset: QuerySet[Instance]
-    # Instances, each with `seen_at` (the page's clock) and `folder_path` added.
+    `older` leads past the rows that are counted; the parameter `before` is where that page begins.
+    """
+
+    filter_class: type[FilterForm]
+    filter_form: FilterForm
+    queryset: QuerySet[Any]
+    root_queryset: QuerySet[Any]
     result_list: list[Any]
     older = ""
     problem = ""
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        self.filter_form = InstanceFilter(request)
+        self.filter_form = self.filter_class(request)
         super().__init__(request, *args, **kwargs)
 
     def get_filters_params(self, params: Any = None) -> dict[str, Any]:
-        return {
-            key: value for key, value in super().get_filters_params(params).items() if key not in PARAMETERS
-        }
+        own = {*self.filter_class.base_fields, "before"}
+        return {key: value for key, value in super().get_filters_params(params).items() if key not in own}
 
-    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Instance]:
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         rows = super().get_queryset(request, exclude_parameters)
         return self._from_mark(self.filter_form.apply(rows), request)
 
-    def apply_select_related(self, qs: QuerySet[Instance]) -> QuerySet[Instance]:
-        return qs.select_related(*RELATED).only(*COLUMNS)
-
-    def _from_mark(self, rows: QuerySet[Instance], request: HttpRequest) -> QuerySet[Instance]:
+    def _from_mark(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
         mark = request.GET.get("before", "")
         if not mark:
             return rows
         try:
-            return rows_before(rows, mark)
+            return self.before(rows, mark)
         except ValueError:
             self.problem = "The address of this page is broken; begin at the first page."
             return rows.none()
 
+    def before(self, rows: QuerySet[Any], mark: str) -> QuerySet[Any]:
+        """The rows after `mark`, in the order of the list. Raises ValueError for a broken mark."""
+        raise NotImplementedError
+
+    def mark(self, row: Any) -> str:
+        """Where the page after `row` begins."""
+        raise NotImplementedError
+
     def get_results(self, request: HttpRequest) -> None:
         try:
             with time_limit(LIST_SECONDS):
-                self._read(request)
+                self.read(request)
         except OperationalError as error:
-            log.warning("instance list gave up: %s", error)
-            self.problem = (
-                f"The database needed more than {LIST_SECONDS} seconds for these filters. Narrow the data time, or "
-                "name the tasks."
-            )
+            log.warning("a list gave up: %s", error)
+            self.problem = f"The database needed more than {LIST_SECONDS} seconds for these filters. {self.filter_form.advice}"
             self.queryset, self.root_queryset = self.queryset.none(), self.root_queryset.none()
-            self._read(request)
+            self.read(request)
 
-    def _read(self, request: HttpRequest) -> None:
-        counts = self._count(request)
+    def read(self, request: HttpRequest) -> None:
+        """Reads the page; called again with no rows at all when it took too long."""
         super().get_results(request)
         self.result_list = list(self.result_list)
+        pages = self.paginator
+        if isinstance(pages, CappedPaginator) and pages.capped and self.page_num == pages.num_pages:
+            self.older = self.get_query_string({"before": self.mark(self.result_list[-1])}, ["p"])
+
+
+class InstanceChangeList(FilteredChangeList):
+    """A page of instances by -data_time, -id."""
+
+    filter_class = InstanceFilter
+    filter_form: InstanceFilter
+    queryset: QuerySet[Instance]
+    root_queryset: QuerySet[Instance]
+    # Instances, each with `seen_at` (the page's clock), `folder_path` and `acknowledgement` added.
+    result_list: list[Any]
+
+    def apply_select_related(self, qs: QuerySet[Instance]) -> QuerySet[Instance]:
+        return qs.select_related(*RELATED).only(*COLUMNS)
+
+    def before(self, rows: QuerySet[Instance], mark: str) -> QuerySet[Instance]:
+        return rows_before(rows, mark)
+
+    def mark(self, row: Instance) -> str:
+        return mark_before(row.data_time, row.pk)
+
+    def read(self, request: HttpRequest) -> None:
+        counts = self._count(request)
+        super().read(request)
         self._name_folders()
         now = timezone.now()
+        seen = acknowledgements(self.result_list, now)
         for instance in self.result_list:
             instance.seen_at = now
+            instance.acknowledgement = seen.get(instance.pk)
         self.strip = tiles(self, counts)
-        paginator = self.paginator
-        if (
-            isinstance(paginator, CappedPaginator)
-            and paginator.capped
-            and self.page_num == paginator.num_pages
-        ):
-            last = self.result_list[-1]
-            self.older = self.get_query_string({"before": mark_before(last.data_time, last.pk)}, ["p"])
 
     def _count(self, request: HttpRequest) -> dict[str, int]:
         """{state: filtered rows in it, whatever states are chosen}; tells the paginator what it need not count again."""
@@ -147,6 +177,15 @@ class InstanceChangeList(CappedChangeList):
             chosen = form.cleaned_data["state"] or ALL_STATES
             self.queryset.known_count = sum(counts.get(state, 0) for state in chosen)  # type: ignore[attr-defined]
         return counts
+
+    @property
+    def all_matching(self) -> str:
+        """How many match the filter, as `41` or `10,000+`; empty if the page shows all of them, `all` if not counted."""
+        if "before" in self.params:
+            return "all"
+        paginator = self.paginator
+        found = paginator.found if isinstance(paginator, CappedPaginator) else self.result_count
+        return capped(found, COUNT_CAP) if found > len(self.result_list) else ""
 
     def _name_folders(self) -> None:
         paths = folder_paths(instance.folder_id for instance in self.result_list)

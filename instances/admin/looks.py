@@ -50,6 +50,7 @@ _OPERATIONS: dict[OperationState | ItemOutcome, tuple[str, str]] = {
     ItemOutcome.DONE: ("green", "check_circle"),
     ItemOutcome.REFUSED: ("amber", "block"),
     ItemOutcome.FAILED: ("red", "error"),
+    ItemOutcome.CANCELLED: ("grey", "cancel"),
 }
 OPERATION_LOOKS: dict[str, Look] = {
     str(state.value): Look(tone, icon, str(state.label)) for state, (tone, icon) in _OPERATIONS.items()

@@ -1,0 +1,91 @@
+"""The filter bar above a list: a form read from the address, which narrows the rows and says in words what it does."""
+
+import datetime as dt
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+from django.http import HttpRequest, QueryDict
+
+from weops.console.present import plain_time, zone_name
+
+TIME_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
+
+
+class MomentField(forms.DateTimeField):
+    """A browser's own date and time picker, read in the zone of the page."""
+
+    def __init__(self, label: str) -> None:
+        widget = forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"})
+        super().__init__(label=label, required=False, input_formats=TIME_FORMATS, widget=widget)
+
+
+class FilterForm(forms.Form):
+    """The filter bar of a list, read from the parameters of the page's address, or from `data` in place of them."""
+
+    # Fields that are always in view, and those under "More filters".
+    FIRST: tuple[str, ...] = ()
+    MORE: tuple[str, ...] = ()
+    # Form field -> column that equals it, or lookup that it is compared by.
+    COLUMNS: dict[str, str] = {}
+    RANGES: dict[str, str] = {}
+    advice = "Narrow them."
+    # Said above the list when it shows less than what was asked for.
+    too_many = ""
+
+    def __init__(self, request: HttpRequest, data: QueryDict | None = None) -> None:
+        super().__init__(request.GET if data is None else data)
+        self.user = request.user
+
+    def _choice(self, name: str) -> Any:
+        return self.fields[name]
+
+    @property
+    def first_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.FIRST]
+
+    @property
+    def more_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.MORE]
+
+    @property
+    def more_is_used(self) -> bool:
+        return any(self.data.get(name) for name in self.MORE)
+
+    @property
+    def is_used(self) -> bool:
+        return any(self.data.get(name) for name in self.fields)
+
+    @property
+    def hidden_values(self) -> list[tuple[str, str]]:
+        """What the bar itself does not ask for, but keeps: (name, value)."""
+        return []
+
+    def apply(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows that the filters let through; none if a filter cannot be read (see `errors`)."""
+        if not self.is_valid():
+            return queryset.none()
+        for name, lookup in (self.COLUMNS | self.RANGES).items():
+            value = self.cleaned_data[name]
+            if value:
+                queryset = queryset.filter(**{lookup: getattr(value, "pk", value)})
+        return queryset
+
+    def in_words(self) -> list[tuple[str, str]]:
+        """The filters in use, for people: (label, value)."""
+        if not self.is_valid():
+            return []
+        return [
+            (str(self[name].label), _word(self.fields[name], value))
+            for name, value in self.cleaned_data.items()
+            if value
+        ]
+
+
+def _word(field: forms.Field, value: Any) -> str:
+    if isinstance(value, dt.datetime):
+        return f"{plain_time(value)} {zone_name()}"
+    if isinstance(field, forms.ModelChoiceField):
+        return str(field.label_from_instance(value))
+    names = dict(getattr(field, "choices", ()))
+    return ", ".join(str(names.get(one, one)) for one in (value if isinstance(value, list) else [value]))
