@@ -1,0 +1,177 @@
+"""Freezing the instances of an operation: who is in it, in which order, as they are now (ADR 0008, ADR 0009)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+from django.db.models import QuerySet
+
+from instances.engine.backlog import array
+from instances.models import FrozenSet, Instance
+from instances.operations import downstream, order
+from instances.operations.downstream import Reach, Roots
+from instances.operations.options import OptionError, Range, RerunOptions
+from instances.operations.staleness import MARK, Difference, difference
+from instances.operations.words import counted
+
+__all__ = ["BATCH", "Difference", "difference", "freeze"]
+
+# Instances a batch: what one transaction changes and one worker holds in memory.
+BATCH = 1_000
+
+_BATCHES = f"""
+INSERT INTO instances_frozenbatch (frozen_set_id, seq, instance_ids, marks, layers)
+SELECT %s, place / {BATCH} + 1, array_agg(id ORDER BY place), array_agg(mark ORDER BY place),
+       array_agg(layer ORDER BY place)
+FROM ({{rows}}) r GROUP BY place / {BATCH}
+"""  # noqa: S608 - constants
+
+_PLAIN = f"""
+WITH chosen AS MATERIALIZED ({{roots}}), batch AS (
+    {
+    _BATCHES.format(
+        rows=f'''
+        SELECT i.id, {MARK} AS mark, 0 AS layer, row_number() OVER (ORDER BY i.id) - 1 AS place
+        FROM instances_instance i
+        WHERE i.id IN (SELECT * FROM chosen) AND (%s::bigint[] IS NULL OR i.project_id = ANY(%s::bigint[]))'''
+    )
+}
+    RETURNING cardinality(instance_ids) AS size
+)
+SELECT coalesce(sum(size), 0)::int, (SELECT count(DISTINCT c) FROM chosen c)::int FROM batch
+"""  # noqa: S608 - constants
+
+_ORDERED = f"""
+WITH batch AS (
+    {
+    _BATCHES.format(
+        rows=f'''
+        SELECT i.id, {MARK} AS mark, r.layer,
+               row_number() OVER (ORDER BY coalesce(k.rank, 0), r.step NULLS LAST, r.data_time, r.id) - 1 AS place
+        FROM weops_reached r JOIN instances_instance i ON i.id = r.id
+        LEFT JOIN unnest(%s::bigint[], %s::int[]) AS k(task_id, rank) ON k.task_id = r.task_id'''
+    )
+}
+    RETURNING cardinality(instance_ids) AS size
+)
+SELECT coalesce(sum(size), 0)::int FROM batch
+"""  # noqa: S608 - constants
+
+_BY_ID = f"""
+WITH batch AS (
+    {
+    _BATCHES.format(
+        rows=f'''
+        SELECT i.id, {MARK} AS mark, r.layer, row_number() OVER (ORDER BY r.id) - 1 AS place
+        FROM weops_reached r JOIN instances_instance i ON i.id = r.id'''
+    )
+}
+    RETURNING cardinality(instance_ids) AS size
+)
+SELECT coalesce(sum(size), 0)::int FROM batch
+"""  # noqa: S608 - constants
+
+_KEEP_ROOTS = f"""
+INSERT INTO instances_frozenroots (frozen_set_id, instance_ids)
+SELECT %s, array_agg(id ORDER BY id)
+FROM (SELECT id, (row_number() OVER (ORDER BY id) - 1) / {BATCH} AS part FROM weops_reached
+      WHERE layer = 0 AND NOT hidden) r
+GROUP BY part ORDER BY part
+"""  # noqa: S608 - constants
+
+
+def freeze(
+    kind: str,
+    roots: "QuerySet[Instance] | Sequence[int]",
+    *,
+    user: User | None,
+    options: Mapping[str, Any] | RerunOptions | None = None,
+) -> FrozenSet:
+    """Writes down the instances of an operation in ordered batches, each with its mark and its layer.
+
+    `roots`: what was chosen, as a query (it runs inside the database) or as ids. `user` None sees everything. What
+    the user cannot see is not in the set; `summary["left_out"]` counts it. Raises OptionError for impossible options
+    and for hand-picked instances that are not downstream of the roots; TypeError for roots that are no instances.
+    """
+    if kind == "rerun":
+        rerun = options if isinstance(options, RerunOptions) else RerunOptions.parse(options or {})
+        given = rerun.as_json()
+    else:
+        given = dict(options or {})
+    query, seen = Roots.of(roots), downstream.sight(user)
+    with transaction.atomic():
+        frozen = FrozenSet.objects.create(kind=kind, options=given, user=user)
+        reach = Reach.of(kind, given)
+        if kind == "rerun" or reach:
+            frozen.total, left_out = _freeze_ordered(frozen, query, reach, seen)
+        else:
+            frozen.total, left_out = _freeze_plain(frozen, query, seen)
+        frozen.summary = {"left_out": left_out}
+        frozen.save(update_fields=["total", "summary"])
+    return frozen
+
+
+def _freeze_plain(
+    frozen: FrozenSet, query: Roots, seen: list[int] | None
+) -> tuple[int, list[dict[str, Any]]]:
+    """The chosen instances in order of id; (how many, who is left out)."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PLAIN.format(roots=query.sql), [*query.params, frozen.pk, seen, seen])
+        total, chosen = cursor.fetchone()
+    return total, _left_out((query.given or chosen) - total)
+
+
+def _freeze_ordered(
+    frozen: FrozenSet, query: Roots, reach: Reach | None, seen: list[int] | None
+) -> tuple[int, list[dict[str, Any]]]:
+    """The chosen instances and their downstream as far as `reach` goes; parents first if they are to run."""
+    with downstream.reached() as cursor:
+        found = downstream.start(cursor, query, seen)
+        beyond = 0
+        if reach:
+            cursor.execute(_KEEP_ROOTS, [frozen.pk])
+            downstream.spread(cursor, reach, seen, found)
+            _check_picked(cursor, reach)
+            beyond = downstream.outside(cursor, reach, seen)
+        unseen_roots, unseen = downstream.hidden(cursor)
+        if reach and reach.range == Range.CHOSEN:
+            unseen = 0
+        downstream.prune(cursor, reach)
+        total = _write(cursor, frozen)
+    absent = 0 if query.given is None else query.given - found
+    return total, _left_out(absent + unseen_roots, unseen, beyond, reach)
+
+
+def _check_picked(cursor: CursorWrapper, reach: Reach) -> None:
+    if reach.range != Range.CHOSEN:
+        return
+    first = downstream.missing(cursor, reach)
+    if first is not None:
+        raise OptionError("chosen", f"Instance {first} is not downstream of the chosen instances.")
+
+
+def _write(cursor: CursorWrapper, frozen: FrozenSet) -> int:
+    """The table's rows as batches of the set; how many they are."""
+    if frozen.kind == "rerun":
+        ranks = order.rank(cursor)
+        cursor.execute(_ORDERED, [frozen.pk, array(ranks), array(ranks.values())])
+    else:
+        cursor.execute(_BY_ID, [frozen.pk])
+    total: int = cursor.fetchone()[0]
+    return total
+
+
+def _left_out(
+    roots: int, unseen: int = 0, beyond: int = 0, reach: Reach | None = None
+) -> list[dict[str, Any]]:
+    """[{"why", "count"}] of those that are not 0. Whether an id exists or is hidden is not told apart."""
+    where = "other projects" if reach and reach.range == Range.PROJECT else "other workflows"
+    lines = [
+        (roots, f"{counted(roots, 'chosen instance does', 'chosen instances do')} not exist, or not for you."),
+        (unseen, f"{counted(unseen, 'downstream instance is', 'downstream instances are')} in projects that you "
+                 "cannot see; what follows from there is left out too."),
+        (beyond, f"{counted(beyond, 'downstream instance is', 'downstream instances are')} left out: in {where}."),
+    ]  # fmt: skip
+    return [{"why": why, "count": count} for count, why in lines if count]

@@ -1,0 +1,185 @@
+"""What has changed since a set was frozen: a preview is applied only if this is nothing."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+from instances.engine.states import LABELS, State
+from instances.models import FrozenSet
+from instances.operations import downstream
+from instances.operations.downstream import Reach, Roots
+from instances.operations.words import counted
+
+# The version of an instance `i` that a frozen set remembers.
+MARK = "i.state || ':' || i.life_round || ':' || i.tries"
+# Of each sort, so many are named; all are counted.
+NAMED = 100
+# How many of the named ones a sentence repeats.
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """`name`: task and data time (UTC). `then` and `now` are marks: `state:life round:retries`."""
+
+    id: int
+    name: str
+    then: str
+    now: str
+
+    def sentence(self) -> str:
+        then, now = _Mark.read(self.then), _Mark.read(self.now)
+        if then.state != now.state:
+            return f"{self.name} was {then.label}, is {now.label}"
+        if then.life != now.life:
+            return f"{self.name} is {now.label} in another life"
+        return f"{self.name} is {now.label} after {counted(now.tries, 'retry', 'retries')}, not {then.tries}"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An instance; `name` is task and data time (UTC), or its number if it is gone."""
+
+    id: int
+    name: str
+
+    def sentence(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    label: str
+    state: str
+    life: int
+    tries: int
+
+    @classmethod
+    def read(cls, mark: str) -> "_Mark":
+        state, life, tries = mark.split(":")
+        return cls(LABELS[State(state)], state, int(life), int(tries))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a frozen set is not any more; false if it is as it was. Of each sort the first hundred are named."""
+
+    changed: tuple[Changed, ...] = ()
+    gone: tuple[Named, ...] = ()
+    joined: tuple[Named, ...] = ()
+    left: tuple[Named, ...] = ()
+    changed_count: int = 0
+    gone_count: int = 0
+    joined_count: int = 0
+    left_count: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.changed_count or self.gone_count or self.joined_count or self.left_count)
+
+    def sentences(self) -> list[str]:
+        """One for each sort of difference, with examples."""
+        found: list[tuple[int, str, str, Sequence[Changed | Named]]] = [
+            (self.changed_count, "has changed", "have changed", self.changed),
+            (self.gone_count, "is not there any more", "are not there any more", self.gone),
+            (self.joined_count, "is downstream since", "are downstream since", self.joined),
+            (self.left_count, "left the downstream", "left the downstream", self.left),
+        ]
+        return [
+            f"{counted(count, f'instance {one}', f'instances {many}')}: {_examples(count, named)}."
+            for count, one, many, named in found
+            if count
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, with `sentences`."""
+        return {**asdict(self), "sentences": self.sentences()}
+
+
+def _examples(count: int, named: Sequence[Changed | Named]) -> str:
+    examples = [one.sentence() for one in named[:_EXAMPLES]]
+    return "; ".join(examples + ([f"{count - len(examples):,} more"] if count > len(examples) else []))
+
+
+_FROZEN = """
+SELECT f.id, f.mark, f.layer, b.seq, f.place FROM instances_frozenbatch b
+CROSS JOIN unnest(b.instance_ids, b.marks, b.layers) WITH ORDINALITY AS f(id, mark, layer, place)
+WHERE b.frozen_set_id = %(set)s
+"""
+
+# The data time is shown in UTC: the set may be of many zones.
+_NAME = "t.name || ' ' || to_char(i.data_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
+
+_CHANGED = f"""
+WITH off AS (
+    SELECT f.*, i.id IS NULL AS gone, {MARK} AS now, i.task_id, i.data_time
+    FROM ({_FROZEN}) f LEFT JOIN instances_instance i ON i.id = f.id
+    WHERE i.id IS NULL OR {MARK} <> f.mark
+), numbered AS (
+    SELECT *, row_number() OVER (PARTITION BY gone ORDER BY seq, place) AS number, count(*) OVER (PARTITION BY gone) AS of
+    FROM off
+)
+SELECT i.gone, i.of, i.id, {_NAME}, i.mark, i.now FROM numbered i LEFT JOIN instances_task t ON t.id = i.task_id
+WHERE i.number <= {NAMED} ORDER BY i.gone, i.number
+"""  # noqa: S608 - constants
+
+_JOINED = f"""
+WITH joined AS (
+    SELECT r.id, r.task_id, r.data_time, r.layer, count(*) OVER () AS of FROM weops_reached r
+    WHERE NOT EXISTS (SELECT 1 FROM ({_FROZEN}) f WHERE f.id = r.id)
+    ORDER BY r.layer, r.id LIMIT {NAMED}
+)
+SELECT i.of, i.id, {_NAME} FROM joined i JOIN instances_task t ON t.id = i.task_id ORDER BY i.layer, i.id
+"""  # noqa: S608 - constants
+
+_LEFT = f"""
+WITH lost AS (
+    SELECT i.id, i.task_id, i.data_time, f.seq, f.place, count(*) OVER () AS of
+    FROM ({_FROZEN}) f JOIN instances_instance i ON i.id = f.id
+    WHERE NOT EXISTS (SELECT 1 FROM weops_reached r WHERE r.id = f.id)
+    ORDER BY f.seq, f.place LIMIT {NAMED}
+)
+SELECT i.of, i.id, {_NAME} FROM lost i JOIN instances_task t ON t.id = i.task_id ORDER BY i.seq, i.place
+"""  # noqa: S608 - constants
+
+
+def difference(frozen: FrozenSet) -> Difference:
+    """Compares the set with the present: marks, and for sets with downstream who has come and who has left.
+
+    Downstream is what the set's user sees now. Changes nothing, and locks nothing: whoever applies the set meets what
+    changes after this call as a refusal.
+    """
+    reach = Reach.of(frozen.kind, frozen.options)
+    with connection.cursor() as cursor:
+        cursor.execute(_CHANGED, {"set": frozen.pk})
+        rows = cursor.fetchall()
+    changed = [(of, Changed(pk, name, then, now)) for gone, of, pk, name, then, now in rows if not gone]
+    gone = [(of, Named(pk, f"#{pk}")) for is_gone, of, pk, *_ in rows if is_gone]
+    joined, left = _closure(frozen, reach) if reach else ([], [])
+    return Difference(
+        tuple(one for _, one in changed),
+        tuple(one for _, one in gone),
+        tuple(one for _, one in joined),
+        tuple(one for _, one in left),
+        *(found[0][0] if found else 0 for found in (changed, gone, joined, left)),  # type: ignore[index]
+    )
+
+
+def _closure(frozen: FrozenSet, reach: Reach) -> tuple[list[tuple[int, Named]], list[tuple[int, Named]]]:
+    """Who has come and who has left downstream, each with how many there are."""
+    roots = Roots(
+        "SELECT unnest(instance_ids) FROM instances_frozenroots WHERE frozen_set_id = %s", (frozen.pk,)
+    )
+    seen = downstream.sight(frozen.user)
+    with downstream.reached() as cursor:
+        found = downstream.start(cursor, roots, seen)
+        downstream.spread(cursor, reach, seen, found)
+        downstream.prune(cursor, reach)
+        return _named(cursor, _JOINED, frozen), _named(cursor, _LEFT, frozen)
+
+
+def _named(cursor: CursorWrapper, statement: str, frozen: FrozenSet) -> list[tuple[int, Named]]:
+    cursor.execute(statement, {"set": frozen.pk})
+    return [(of, Named(pk, name)) for of, pk, name in cursor.fetchall()]
