@@ -13,14 +13,13 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError
 from django.utils import timezone
 
-from instances.engine import hints, states
+from instances.engine import hints, lifecycle, states
 from instances.engine.dispatch import dispatch
 from instances.engine.lifecycle import Touched
 from instances.models import Instance, OperationItem, OperationRecord, StateChange
 from instances.models.operation import ItemOutcome, OperationState
-from instances.operations.options import OptionError
+from instances.operations.parsing import only
 from weops.projects.access import Right
-
 
 log = logging.getLogger(__name__)
 BATCH = 500
@@ -28,11 +27,14 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What a change did: the old state of each instance that it changed, what that made ready, and why it left others."""
+    """What a change did: the old state of each instance that it changed, and what that made ready.
+
+    `messages`: what to put on record of an instance: why it was left as it was, or what was done.
+    """
 
     states: dict[int, str]
     touched: Touched = field(default_factory=Touched)
-    reasons: dict[int, str] = field(default_factory=dict)
+    messages: dict[int, str] = field(default_factory=dict)
 
 
 class InstanceOperation:
@@ -50,9 +52,11 @@ class InstanceOperation:
 
     def parse(self, given: Mapping[str, Any]) -> Any:
         """The options, from JSON-like values. Raises OptionError. By default there are none."""
-        for name in given:
-            raise OptionError(name, f"There is no option {name!r}: {self.verb()} has none.")
+        only(given, ())
         return {}
+
+    def check(self, options: Any) -> None:
+        """Raises OptionError for what may stand on record but cannot be asked for now, such as a time that has passed."""
 
     def as_json(self, options: Any) -> dict[str, Any]:
         """What `parse` takes, to be kept on record."""
@@ -68,9 +72,19 @@ class InstanceOperation:
             return ""
         return states.refusal(states.Operation(self.kind), instance.state, str(instance))
 
+    def refusals(self, instances: Sequence[Instance], options: Any) -> dict[int, str]:
+        """{id: why it is refused}, for many instances at once."""
+        return {instance.pk: why for instance in instances if (why := self.refusal(instance, options))}
+
     def change(self, ids: Sequence[int], record: OperationRecord, options: Any) -> Changed:
         """Changes those of `ids` (ascending, locked, not refused) that it can, in the caller's transaction."""
         raise TypeError(f"{type(self).__name__} does not say how it changes instances")
+
+    def revert(
+        self, before: dict[int, dict[str, Any]], after: dict[int, dict[str, Any]], record: OperationRecord
+    ) -> Changed:
+        """Undoes its change on behalf of `record`: {id: image} before and after it, of instances that are locked."""
+        return Changed(*lifecycle.restore(before, after, record.pk, self.kind))
 
     def apply(self, ids: Sequence[int], *, user: User | None, reason: str, source: str) -> OperationRecord:
         """Does it to the instances, in batches; those in another state are refused and listed, the others proceed.
