@@ -1,5 +1,6 @@
 """The tables of the operations center, one module per noun."""
 
+from instances.models.backfill import BackfillPlan, BackfillRun
 from instances.models.definition import Dependency, Task, TaskVersion, Workflow
 from instances.models.execution import Execution, Lease, LogChunk, StateChange, WorkerProcess
 from instances.models.instance import Edge, Instance
@@ -14,6 +15,8 @@ from instances.models.operation import (
 
 __all__ = [
     "Acknowledgement",
+    "BackfillPlan",
+    "BackfillRun",
     "Dependency",
     "Edge",
     "Execution",
