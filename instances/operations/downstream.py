@@ -79,9 +79,7 @@ class Reach:
             if rerun.scope == Scope.THIS:
                 return None
             return cls(rerun.range, rerun.scope == Scope.WITH_DOWNSTREAM, rerun.chosen)
-        if kind in ("freeze", "thaw") and options.get("subtree"):
-            return cls(Range.ALL)
-        return None
+        return cls(Range.ALL) if options.get("subtree") else None
 
 
 def sight(user: User | None) -> list[int] | None:

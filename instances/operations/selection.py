@@ -95,15 +95,11 @@ def freeze(
     the user cannot see is not in the set; `summary["left_out"]` counts it. Raises OptionError for impossible options
     and for hand-picked instances that are not downstream of the roots; TypeError for roots that are no instances.
     """
-    if kind == "rerun":
-        rerun = options if isinstance(options, RerunOptions) else RerunOptions.parse(options or {})
-        given = rerun.as_json()
-    else:
-        given = dict(options or {})
+    given = options.as_json() if isinstance(options, RerunOptions) else dict(options or {})
+    reach = Reach.of(kind, given)
     query, seen = Roots.of(roots), downstream.sight(user)
     with transaction.atomic():
         frozen = FrozenSet.objects.create(kind=kind, options=given, user=user)
-        reach = Reach.of(kind, given)
         if kind == "rerun" or reach:
             frozen.total, left_out = _freeze_ordered(frozen, query, reach, seen)
         else:

@@ -1,9 +1,20 @@
 """Numbers and lengths of time in plain sentences."""
 
+from collections.abc import Iterable
+
 
 def counted(number: int, one: str, many: str = "") -> str:
     """`1 instance`, `1,200 instances`; `many` if it is not `one` with an s."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def listed(words: Iterable[str], most: int = 5) -> str:
+    """`a`, `a and b`, `a, b and c`; of more than `most` the first, and how many more."""
+    words = list(words)
+    if len(words) > most:
+        words = [*words[:most], f"{len(words) - most:,} more"]
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def about(seconds: float) -> str:
