@@ -4,3 +4,8 @@ from django.apps import AppConfig
 class InstancesConfig(AppConfig):
     name = "instances"
     verbose_name = "Operations center"
+
+    def ready(self) -> None:
+        from instances.engine import event_waits
+
+        event_waits.register()

@@ -34,6 +34,7 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "weops.projects",
     "weops.console",
+    "events",
     "instances",
 ]
 
@@ -138,6 +139,7 @@ WEOPS_HINT_SECONDS = env.seconds("WEOPS_HINT_SECONDS", 5)
 WEOPS_KILL_GRACE_SECONDS = env.seconds("WEOPS_KILL_GRACE_SECONDS", 5)
 WEOPS_DRAIN_SECONDS = env.seconds("WEOPS_DRAIN_SECONDS", 10)
 WEOPS_RETENTION_DAYS = env.integer("WEOPS_RETENTION_DAYS", 92, least=1)
+WEOPS_RECORD_DAYS = env.integer("WEOPS_RECORD_DAYS", 400, least=1)
 WEOPS_WAREHOUSE_URL = env.text("WEOPS_WAREHOUSE_URL")
 
 LOGGING = {

@@ -61,6 +61,16 @@ _ALL = (
         retryable=False,
     ),
     Error(
+        "EVENT_TIMEOUT",
+        "The instance waited longer for an event than its listener allows.",
+        (
+            "Nobody fired the event for this data time; the message names both.",
+            "It was fired under another name, in another format or one cycle off: see the near-miss inbox.",
+        ),
+        "Fire the event, then rerun the instance; or rerun it and ignore events.",
+        retryable=False,
+    ),
+    Error(
         "TERMINATED",
         "Somebody terminated the instance.",
         ("See its operation records.",),
