@@ -1,7 +1,7 @@
-"""Rules of defining tasks, whatever the door: checking, submitting, pausing, resuming, taking offline.
+"""Rules of defining tasks, whatever the door: checking and submitting. `task_operations` has the rest of a task's life.
 
 A definition becomes active when it is submitted: a numbered version is made and the task is scheduled.
-Nothing here touches the state of an instance. Statuses change by an UPDATE filtered by the old status.
+Nothing here touches an instance.
 
 Locks, in this order: `lock_dependencies`, then the row of the task. A caller that writes dependencies or
 tasks in the transaction in which it calls `submit` takes `lock_dependencies` first.
@@ -9,13 +9,12 @@ tasks in the transaction in which it calls `submit` takes `lock_dependencies` fi
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import connection, models, transaction
-from django.db.models import Max
-from django.db.models.functions import Now
+from django.db.models import Max, QuerySet
 from django.utils import timezone
 from django.utils.duration import duration_string
 
@@ -23,18 +22,18 @@ from instances.definition_rules import SCHEDULE_COLUMNS, faults
 from instances.engine.schedule import Occurrence, Schedule, ScheduleError, next_occurrence
 from instances.engine.schedule import errors as schedule_errors
 from instances.engine.states import TaskStatus
-from instances.models import Dependency, OperationRecord, Task, TaskVersion
-from instances.models.operation import OperationState
+from instances.models import Dependency, Task, TaskVersion
+from instances.task_records import Asked, Source, image, record
 
 # Key of the transaction-scoped advisory lock that every edit of dependencies takes: "weopsdep" in ASCII. Two
 # edits that close a circle only together follow one another, and the second sees what the first committed.
 DEPENDENCY_LOCK = int.from_bytes(b"weopsdep", "big")
 
-Source = Literal["admin", "api", "command", "system"]
-
 # Kept by the engine or by the row itself, so no part of what a version defines.
 _KEPT = ("status", "current_version", "generated_until", "next_due_at", "updated_at")
 _NOT_DEFINED = {"id", "created_at", *_KEPT}
+# On record in each version, but who owns a task changes nothing of what runs.
+_NO_NEW_VERSION = {"owner"}
 
 
 def validate(task: Task, dependencies: Iterable[Dependency] | None = None) -> None:
@@ -71,50 +70,35 @@ def submit(
     starts now, and one that was goes on where it stands. Raises ValidationError, and Task.DoesNotExist for a
     deleted task. `task` is brought up to date with what the engine keeps.
     """
-    now = now or timezone.now()
     lock_dependencies()
-    row = _locked(task)
+    row = locked([task.pk]).get()
     validate(row)
+    before = image(row)
+    version = enact(row, user, note, now or timezone.now(), since)
+    asked = Asked(user, source, note)
+    record("submit_task", row, asked, before, {"version": version.number}).save(force_insert=True)
+    task.refresh_from_db(fields=_KEPT)
+    return version
+
+
+def enact(
+    row: Task, user: User | None, note: str, now: dt.datetime, since: dt.datetime | None = None
+) -> TaskVersion:
+    """The change that `submit` makes, without its record: `row` is valid and `locked`."""
     version = _version_of(row, user, note)
     begins = since or _goes_on_from(row, now)
     row.current_version = version
     row.status = TaskStatus.SCHEDULING
-    _move_cursor(row, begins)
+    move_cursor(row, begins)
     row.save(update_fields=["current_version", "status", "generated_until", "next_due_at", "updated_at"])
-    _record("submit_task", row, user, source, note, {"version": version.number})
-    _refresh(task)
     return version
 
 
-def pause(task: Task, user: User | None, *, source: Source = "system", reason: str = "") -> bool:
-    """Generates nothing until it is resumed. False: it was not scheduling, nothing is changed."""
-    return _set_status(task, [TaskStatus.SCHEDULING], TaskStatus.PAUSED, "pause_task", user, source, reason)
-
-
-def take_offline(task: Task, user: User | None, *, source: Source = "system", reason: str = "") -> bool:
-    """Ends its scheduling until it is submitted again. False: it is offline already."""
-    active = [TaskStatus.SCHEDULING, TaskStatus.PAUSED]
-    return _set_status(task, active, TaskStatus.OFFLINE, "take_task_offline", user, source, reason)
-
-
-@transaction.atomic
-def resume(
-    task: Task,
-    user: User | None,
-    *,
-    source: Source = "system",
-    reason: str = "",
-    now: dt.datetime | None = None,
-) -> bool:
-    """Schedules a paused task again from now on: what was planned during the pause is not generated.
-
-    False: it was not paused. Raises ValidationError if its schedule can no longer be used.
-    """
-    row = _locked(task)
-    _move_cursor(row, now or timezone.now())
-    cursor = {"generated_until": row.generated_until, "next_due_at": row.next_due_at}
-    return _set_status(
-        task, [TaskStatus.PAUSED], TaskStatus.SCHEDULING, "resume_task", user, source, reason, **cursor
+def locked(task_ids: Sequence[int]) -> QuerySet[Task]:
+    """The rows in order of id, locked against other edits once read; instances of them may still be inserted."""
+    rows = Task.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=task_ids).order_by("pk")
+    return rows.select_related(
+        "workflow__project", "calendar", "data_source", "folder", "owner", "current_version"
     )
 
 
@@ -125,7 +109,7 @@ def preview(task: Task, count: int = 10, after: dt.datetime | None = None) -> li
     """
     moment = after or timezone.now()
     found: list[Occurrence] = []
-    schedule = _usable(task)
+    schedule = usable(task)
     while len(found) < count:
         occurrence = next_occurrence(schedule, moment)
         if occurrence is None:
@@ -169,17 +153,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _locked(task: Task) -> Task:
-    """The row as it is saved, locked against other edits; instances of it may still be inserted."""
-    rows = Task.objects.select_for_update(of=("self",), no_key=True)
-    return rows.select_related("workflow__project", "calendar", "data_source", "folder").get(pk=task.pk)
-
-
 def _version_of(row: Task, user: User | None, note: str) -> TaskVersion:
     """The current version if it defines the same, else the next one. The task's row must be locked."""
     definition = snapshot(row)
     current = row.current_version
-    if current is not None and current.definition == definition:
+    if current is not None and _essence(current.definition) == _essence(definition):
         return current
     latest = row.versions.aggregate(latest=Max("number"))["latest"] or 0
     return TaskVersion.objects.create(
@@ -194,6 +172,16 @@ def _version_of(row: Task, user: User | None, note: str) -> TaskVersion:
     )
 
 
+def drifted(task: Task) -> bool:
+    """Whether what is saved of the task is not what its current version defines; False if it was never submitted."""
+    version = task.current_version
+    return version is not None and _essence(version.definition) != _essence(snapshot(task))
+
+
+def _essence(definition: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in definition.items() if name not in _NO_NEW_VERSION}
+
+
 def _goes_on_from(row: Task, now: dt.datetime) -> dt.datetime:
     """Where a submitted task goes on: what the old schedule still owes is left to the new one."""
     owes = row.next_due_at is not None and row.next_due_at <= now
@@ -202,13 +190,15 @@ def _goes_on_from(row: Task, now: dt.datetime) -> dt.datetime:
     return now
 
 
-def _move_cursor(row: Task, begins: dt.datetime) -> None:
-    following = next_occurrence(_usable(row), begins)
+def move_cursor(row: Task, begins: dt.datetime) -> None:
+    """What is planned after `begins` is to be generated; `row` is not saved. Raises ValidationError as `usable` does."""
+    following = next_occurrence(usable(row), begins)
     row.generated_until = begins
     row.next_due_at = following.planned_time if following else None
 
 
-def _usable(task: Task) -> Schedule:
+def usable(task: Task) -> Schedule:
+    """The task's schedule. Raises ValidationError (column -> messages) if it cannot be used."""
     try:
         schedule = task.schedule()
         for error in schedule_errors(schedule):
@@ -217,41 +207,3 @@ def _usable(task: Task) -> Schedule:
         column = SCHEDULE_COLUMNS.get(error.field, error.field)
         raise ValidationError({column: [error.message]}) from error
     return schedule
-
-
-@transaction.atomic
-def _set_status(
-    task: Task,
-    sources: Sequence[TaskStatus],
-    target: TaskStatus,
-    kind: str,
-    user: User | None,
-    source: Source,
-    reason: str,
-    **columns: Any,
-) -> bool:
-    changed = Task.objects.filter(pk=task.pk, status__in=sources).update(
-        status=target, updated_at=timezone.now(), **columns
-    )
-    if changed:
-        _record(kind, task, user, source, reason, {})
-    _refresh(task)
-    return bool(changed)
-
-
-def _record(
-    kind: str, task: Task, user: User | None, source: Source, reason: str, options: Mapping[str, Any]
-) -> None:
-    OperationRecord.objects.create(
-        kind=kind,
-        operator=user,
-        source=source,
-        reason=reason,
-        options={"task": task.pk, "name": task.name, **options},
-        state=OperationState.SUCCESS,
-        finished_at=Now(),
-    )
-
-
-def _refresh(task: Task) -> None:
-    task.refresh_from_db(fields=_KEPT)

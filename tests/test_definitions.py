@@ -196,45 +196,6 @@ class TestSubmit:
         assert task.next_due_at == NOON + dt.timedelta(hours=1)
 
 
-class TestStatus:
-    def test_pause_and_resume_leave_a_hole(self, task: Task) -> None:
-        omar = make.make_user(make.OMAR)
-        definitions.submit(task, user=omar, now=JANUARY)
-        assert definitions.pause(task, omar, source="admin", reason="maintenance")
-        assert task.status == TaskStatus.PAUSED
-        assert not definitions.pause(task, omar)
-        assert definitions.resume(task, omar, now=NOON)
-        assert (task.status, task.generated_until) == (TaskStatus.SCHEDULING, NOON)
-        assert task.next_due_at == NOON.replace(day=11, hour=0)
-        assert not definitions.resume(task, omar)
-
-    def test_offline_until_submitted_again(self, task: Task) -> None:
-        make.submit(task, JANUARY)
-        definitions.pause(task, None)
-        assert definitions.take_offline(task, None)
-        assert not definitions.take_offline(task, None)
-        assert not definitions.resume(task, None)
-        definitions.submit(task, user=None, now=NOON)
-        assert (task.status, task.generated_until) == (TaskStatus.SCHEDULING, NOON)
-
-    def test_everything_is_recorded(self, task: Task) -> None:
-        omar = make.make_user(make.OMAR)
-        definitions.submit(task, user=omar, source="api")
-        definitions.pause(task, omar, source="admin", reason="maintenance")
-        definitions.pause(task, omar)
-        definitions.resume(task, omar)
-        definitions.take_offline(task, omar)
-        records = list(OperationRecord.objects.order_by("id"))
-        assert [record.kind for record in records] == [
-            "submit_task",
-            "pause_task",
-            "resume_task",
-            "take_task_offline",
-        ]
-        assert (records[1].operator, records[1].source, records[1].reason) == (omar, "admin", "maintenance")
-        assert records[1].options == {"task": task.pk, "name": task.name}
-
-
 class TestPreview:
     def test_the_next_runs(self, task: Task) -> None:
         runs = definitions.preview(task, 3, after=NOON)

@@ -58,7 +58,8 @@ class Generated:
 
 @dataclass(slots=True)
 class Wanted:
-    """An instance that is to exist. `orderly`: it waits for the one of its task before it."""
+    """An instance that is to exist. `orderly`: it waits for the one of its task before it. `waived`: its edges are made
+    and bound, but none of them counts in its first life."""
 
     task_id: int
     schedule: Schedule
@@ -67,6 +68,7 @@ class Wanted:
     orderly: bool = False
     instance_type: str = InstanceType.PERIODIC
     run_type: str = RunType.PERIODIC
+    waived: bool = False
     instance_id: int = 0
     pending: int = 0
 
@@ -157,8 +159,9 @@ def _drop_existing(wanted: Sequence[Wanted], moments: _Moments) -> list[Wanted]:
 
 
 _PREVIOUS = """
+-- What was run once by hand is no part of the order: its failure must not hold up the schedule.
 SELECT w.place::int, (SELECT max(i.data_time) FROM instances_instance i WHERE i.task_id = w.task_id
-                      AND i.data_time < (%s::timestamptz[])[w.moment])
+                      AND i.data_time < (%s::timestamptz[])[w.moment] AND i.instance_type <> 'non_periodic')
 FROM unnest(%s::bigint[], %s::int[]) WITH ORDINALITY AS w(task_id, moment, place)
 """
 
@@ -259,7 +262,7 @@ def _bind_edges(edges: _Edges, wanted: Sequence[Wanted], moments: _Moments) -> N
         instance_id, succeeded = found.get(key, nobody)
         edges.upstream.append(instance_id)
         edges.succeeded.append(succeeded)
-        owner.pending += not succeeded
+        owner.pending += not (succeeded or owner.waived)
 
 
 _INSERT_INSTANCES = """
@@ -282,11 +285,12 @@ SELECT DISTINCT resource_group_id FROM made
 """
 
 _INSERT_EDGES = """
-INSERT INTO instances_edge (instance_id, upstream_task_id, upstream_data_time, upstream_id, is_self, satisfied_at)
-SELECT instance_id, task_id, (%(moments)s::timestamptz[])[moment], upstream_id, is_self, CASE WHEN succeeded THEN now() END
+INSERT INTO instances_edge (instance_id, upstream_task_id, upstream_data_time, upstream_id, is_self, satisfied_at, waived)
+SELECT instance_id, task_id, (%(moments)s::timestamptz[])[moment], upstream_id, is_self, CASE WHEN succeeded THEN now() END,
+       waived
 FROM unnest(%(owners)s::bigint[], %(tasks)s::bigint[], %(places)s::int[], %(upstream)s::bigint[], %(is_self)s::boolean[],
-            %(succeeded)s::boolean[])
-  AS e(instance_id, task_id, moment, upstream_id, is_self, succeeded)
+            %(succeeded)s::boolean[], %(waived)s::boolean[])
+  AS e(instance_id, task_id, moment, upstream_id, is_self, succeeded, waived)
 """
 
 _BIND_WAITING = """
@@ -321,6 +325,7 @@ def _insert(wanted: Sequence[Wanted], edges: _Edges, moments: _Moments) -> set[i
                 "upstream": array("NULL" if upstream is None else upstream for upstream in edges.upstream),
                 "is_self": array(edges.is_self),
                 "succeeded": array(edges.succeeded),
+                "waived": array(owner.waived for owner in edges.owners),
                 "moments": moments.times,
             }
             cursor.execute(_INSERT_EDGES, edge_columns)

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from instances import definitions
+from instances import task_operations
 from instances.engine import generation, lifecycle, maintenance
 from instances.engine.dispatch import dispatch
 from instances.engine.lifecycle import Claimed, Touched
 from instances.models import Execution, Instance, Task
 from instances.models.choices import Priority
+from instances.task_operations import Pause
 from tests import factories as make
 from tests.engine import harness
 from tests.engine.harness import (
@@ -341,7 +342,7 @@ class TestDryRun:
         assert started(*days)[0].dry_run
         Task.objects.filter(pk=days[0].task_id).update(dry_run=False)
         lifecycle.terminate([days[0].pk])
-        definitions.pause(days[0].task, None)
+        task_operations.apply(Pause(), [days[0].task_id], user=None)
         with harness.captured_hints():
             age_leases(*Execution.objects.values_list("pk", flat=True))
             settle(lifecycle.expire(harness.lease_seconds()))

@@ -7,11 +7,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from instances import definitions
+from instances import definitions, task_operations
 from instances.engine import generation, lifecycle
 from instances.engine.dispatch import dispatch
 from instances.engine.schedule import Cycle
 from instances.models import Edge, Instance, StateChange, Task
+from instances.task_operations import Pause, Resume, TakeOffline
 from tests import factories as make
 from tests.engine import harness
 from tests.engine.harness import (
@@ -118,8 +119,8 @@ class TestWhatIsDue:
 
     def test_paused_offline_and_disabled_produce_nothing(self) -> None:
         paused, offline, disabled, active = (make_due(3) for _ in range(4))
-        definitions.pause(paused, None)
-        definitions.take_offline(offline, None)
+        task_operations.apply(Pause(), [paused.pk], user=None)
+        task_operations.apply(TakeOffline(), [offline.pk], user=None)
         project = disabled.workflow.project
         project.enabled = False
         project.save(update_fields=["enabled"])
@@ -133,9 +134,9 @@ class TestWhatIsDue:
     def test_a_resumed_task_goes_on_from_then(self) -> None:
         task = make_due(100)
         generation.generate(JANUARY + 4 * DAY)
-        definitions.pause(task, None)
+        task_operations.apply(Pause(), [task.pk], user=None)
         generation.generate(JANUARY + 8 * DAY)
-        definitions.resume(task, None, now=JANUARY + 9.5 * DAY)
+        task_operations.apply(Resume(now=JANUARY + 9.5 * DAY), [task.pk], user=None)
         generation.generate(JANUARY + 11 * DAY)
         assert times(task) == [JANUARY + n * DAY for n in (0, 1, 2, 3, 4, 10, 11)]
 
@@ -232,7 +233,7 @@ class TestEdges:
 
     def test_a_parent_that_has_succeeded_already_is_no_wait(self) -> None:
         parent, child = self._pair()
-        definitions.pause(child, None)
+        task_operations.apply(Pause(), [child.pk], user=None)
         generation.generate()
         run_all(parent)
         Task.objects.filter(pk=child.pk).update(status="scheduling")
@@ -243,7 +244,7 @@ class TestEdges:
 
     def test_a_parent_that_was_never_generated_means_waiting(self) -> None:
         parent, child = self._pair()
-        definitions.take_offline(parent, None)
+        task_operations.apply(TakeOffline(), [parent.pk], user=None)
         generation.generate()
         assert [row.state for row in instances_of(child)] == ["wait_upstream"] * 2
         assert Edge.objects.filter(upstream__isnull=True).count() == 2
