@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db import connection
 from django.utils import timezone
 from hypothesis import strategies as st
 
@@ -182,21 +183,17 @@ def _home(lineage: Lineage, place: int, within: str) -> int:
     return instance.workflow_id if within == "workflow" else instance.project_id
 
 
-def hidden_next_to(lineage: Lineage, inside: Iterable[int], hidden: Iterable[int]) -> set[int]:
-    """Places in hidden projects that are direct children of `inside`."""
-    inside, hidden = set(inside), set(hidden)
-    return {
-        arrow.child
-        for arrow in lineage.sketch.arrows
-        if arrow.counts and arrow.parent in inside and lineage.project_of(arrow.child) in hidden
-    }
+def next_to(lineage: Lineage, inside: Iterable[int]) -> set[int]:
+    """Places that are direct children of `inside`, and not in it."""
+    inside = set(inside)
+    return {a.child for a in lineage.sketch.arrows if a.counts and a.parent in inside} - inside
 
 
 def longest_paths(pairs: Iterable[tuple[int, int]]) -> dict[int, int] | None:
     """{node: edges of the longest path that ends there}; None if there is a circle."""
     pairs = set(pairs)
     lengths = dict.fromkeys({node for pair in pairs for node in pair}, 0)
-    for _ in lengths:
+    for _ in range(len(lengths) + 1):
         longer = {child: lengths[parent] + 1 for parent, child in pairs if lengths[child] <= lengths[parent]}
         if not longer:
             return lengths
@@ -211,3 +208,32 @@ def viewer_of(*projects: Project) -> User:
     for project in projects:
         make.make_user(user.get_username(), project=project, role="viewer")
     return user
+
+
+def many_rows(tasks: int, days: int) -> list[int]:
+    """Ids of tasks in a row; each instance waits for that of the task before, of its day."""
+    group, workflow = make.make_group(), make.make_workflow()
+    made = [make.make_task(workflow, group=group) for _ in range(tasks)]
+    pattern = Instance.objects.bulk_create([row(made[0], 0)])[0]
+    columns = [
+        f.column for f in Instance._meta.concrete_fields if f.column not in ("id", "task_id", "data_time")
+    ]
+    names = ", ".join(f'"{column}"' for column in columns)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO instances_instance (task_id, data_time, {names}) "
+            f"SELECT t.id, data_time + day * interval '1 day', {names} FROM instances_instance i "
+            "CROSS JOIN generate_series(1, %s) AS day CROSS JOIN unnest(%s::bigint[]) AS t(id) WHERE i.id = %s",
+            [days, [task.pk for task in made], pattern.pk],
+        )
+        cursor.execute("DELETE FROM instances_instance WHERE id = %s", [pattern.pk])
+        cursor.execute(
+            "INSERT INTO instances_edge (instance_id, upstream_task_id, upstream_data_time, upstream_id) "
+            "SELECT c.id, u.task_id, u.data_time, u.id FROM unnest(%s::bigint[]) WITH ORDINALITY AS child(id, number) "
+            "JOIN unnest(%s::bigint[]) WITH ORDINALITY AS parent(id, number) ON child.number = parent.number + 1 "
+            "JOIN instances_instance c ON c.task_id = child.id "
+            "JOIN instances_instance u ON u.task_id = parent.id AND u.data_time = c.data_time",
+            [[task.pk for task in made]] * 2,
+        )
+        cursor.execute("ANALYZE instances_instance, instances_edge")
+    return [task.pk for task in made]
