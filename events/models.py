@@ -225,9 +225,6 @@ class EventInstance(models.Model):
         ordering = ["-id"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(state__in=EventState.values), name="event_instance_state_known"
-            ),
-            models.CheckConstraint(
                 condition=Q(state__in=["consuming", "consumed"], consumed_at__isnull=False, consumers__gte=1)
                 | Q(state__in=["to_be_consumed", "expired"], consumed_at__isnull=True, consumers=0),
                 name="event_instance_consumed_has_time",

@@ -66,7 +66,8 @@ def test_a_clock_survives_as_exactly_as_its_cycle(shown: dt.datetime, cycle: Eve
 def test_a_range_has_every_data_time_once(shown: dt.datetime, cycle: EventCycle, steps: int) -> None:
     first = formats.format_clock(shown, cycle)
     last = formats.shifted(first, cycle, steps)
-    assume(last is not None)
+    assume(last)
+    assert last
     found = formats.span(first, last, cycle)
     assert (found[0], found[-1], len(found)) == (first, last, steps + 1)
     assert found == sorted(set(found))
