@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from django.db import connection
 
 from events import matching
-from instances.engine.lifecycle import Touched, _end
+from instances.engine.lifecycle.common import Touched
+from instances.engine.lifecycle.ends import end
 from instances.engine.states import Move, State
 
 EVENTS_MET = """
@@ -39,7 +40,7 @@ def event_timeout(ids: Sequence[int], message: str) -> Touched:
             "SELECT id FROM instances_instance WHERE id = ANY(%s) AND frozen_at IS NULL", [list(ids)]
         )
         due = [row[0] for row in cursor.fetchall()]
-        ended, touched = _end(
+        ended, touched = end(
             cursor, due, [State.WAIT_EVENT], State.FAILED, Move.WAIT_TIMEOUT, "EVENT_TIMEOUT", message, None
         )
     matching.withdraw(list(ended))

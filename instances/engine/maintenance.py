@@ -9,8 +9,8 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from instances.engine import hints, lifecycle, logs
-from instances.engine.dispatch import dispatch
+from instances.engine import hints, lanes, lifecycle, logs
+from instances.engine.dispatch import follow
 from instances.engine.hints import Hint
 from instances.engine.lifecycle import Touched
 from instances.engine.transactions import retried
@@ -46,10 +46,10 @@ def _ready_groups() -> set[int]:
 _IDLE_SERIAL_TASKS = """
 -- From one task with gated instances to the next in the index: costs the tasks, however many instances each holds back.
 WITH RECURSIVE gated AS (
-    SELECT min(task_id) AS task_id FROM instances_instance WHERE state = 'wait_run' AND queue = 'gated'
+    SELECT min(task_id) AS task_id FROM instances_instance WHERE state = 'wait_run' AND queue = 'gated' AND lane IS NULL
     UNION ALL
     SELECT (SELECT min(i.task_id) FROM instances_instance i
-            WHERE i.state = 'wait_run' AND i.queue = 'gated' AND i.task_id > gated.task_id)
+            WHERE i.state = 'wait_run' AND i.queue = 'gated' AND i.lane IS NULL AND i.task_id > gated.task_id)
     FROM gated WHERE gated.task_id IS NOT NULL
 )
 SELECT task_id FROM gated WHERE task_id IS NOT NULL AND NOT EXISTS (
@@ -70,7 +70,7 @@ def _groups_of_gated(tasks: set[int]) -> set[int]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT DISTINCT resource_group_id FROM instances_instance WHERE task_id = ANY(%s) AND state = 'wait_run' "
-            "AND queue = 'gated'",
+            "AND queue = 'gated' AND lane IS NULL",
             [list(tasks)],
         )
         return {row[0] for row in cursor.fetchall()}
@@ -91,15 +91,18 @@ def seal_left_logs(limit: int = 100) -> int:
 
 
 def sweep() -> Touched:
-    """Everything that time may have changed: leases, retries, waiting timeouts, lost turns, lost hints."""
+    """Everything that time may have changed: leases, retries, waiting timeouts, thawing, lost turns, lost hints."""
     touched = lifecycle.expire(settings.WEOPS_LEASE_SECONDS)
     touched.add(lifecycle.retry_due())
     touched.add(lifecycle.wait_timeouts())
+    touched.add(lifecycle.thaw_due())
+    touched.lanes |= lanes.with_room()
     idle = _idle_serial_tasks()
     if idle:
         touched.serial_tasks |= idle
         touched.groups |= _groups_of_gated(idle)
-    ready = dispatch(touched.groups | _ready_groups(), touched.serial_tasks)
+    touched.groups |= _ready_groups()
+    ready = follow(touched)
     hints.send(ready + lost_hints(settings.WEOPS_HINT_SECONDS))
     return touched
 

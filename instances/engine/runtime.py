@@ -19,7 +19,7 @@ from django.db import close_old_connections, connection
 from django.db.models.functions import Now
 
 from instances.engine import hints, lifecycle
-from instances.engine.dispatch import dispatch
+from instances.engine.dispatch import follow
 from instances.engine.group_commit import GroupCommit
 from instances.engine.hints import Hint
 from instances.engine.lifecycle import Claimed, Result
@@ -193,7 +193,7 @@ class Runtime:
         touched = lifecycle.finish(results)
         if touched.retry_now:
             touched.add(lifecycle.retry_due())
-        ready = dispatch(touched.groups, touched.serial_tasks)
+        ready = follow(touched)
         shares, rest = _share(ready, reports, self.served)
         hints.send(rest)
         wanted = sorted(i for ids in shares for i in ids)

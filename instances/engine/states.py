@@ -1,7 +1,7 @@
 """The front door of the engine: every state, every operation, and the table of what may follow what.
 
 Standard library only. Documents, admin buttons, API errors and tests are made from these tables;
-`lifecycle.py` is the only module that carries a change out.
+`lifecycle/` is the only module that carries a change out.
 """
 
 from dataclasses import dataclass
@@ -125,15 +125,23 @@ class Operation(StrEnum):
     RERUN = "rerun"
     MARK_SUCCESS = "mark_success"
     REMOVE_DEPENDENCY = "remove_dependency"
+    FREEZE = "freeze"
+    THAW = "thaw"
+    UNDO = "undo"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`sources` -> `targets`, which are chosen by `why`."""
+    """`sources` -> `targets`, which are chosen by `why`; `stays`: it may also leave the state as it is."""
 
     sources: tuple[State, ...]
     targets: tuple[State, ...]
     why: str
+    stays: bool = False
+
+    def allows(self, old: str, new: str) -> bool:
+        """Whether it may take an instance from `old` to `new`."""
+        return old in self.sources and (new in self.targets or (self.stays and new == old))
 
 
 _START = (State.WAIT_EVENT, State.WAIT_UPSTREAM, State.WAIT_RUN)
@@ -177,7 +185,25 @@ OPERATIONS: dict[Operation, Rule] = {
         "success at once; a running child is killed; children are released",
     ),
     Operation.REMOVE_DEPENDENCY: Rule(
-        tuple(State), (State.WAIT_RUN,), "chosen edges stop counting for ever; may release the instance"
+        tuple(State),
+        (State.WAIT_RUN,),
+        "chosen edges stop counting for ever; releases the instance if nothing is left to wait for",
+        stays=True,
+    ),
+    Operation.FREEZE: Rule(
+        (State.WAIT_EVENT, State.WAIT_UPSTREAM, State.WAIT_RUN, State.FAILED_RETRY),
+        (),
+        "it is not dispatched until it is thawed; all else goes on",
+        stays=True,
+    ),
+    Operation.THAW: Rule(
+        tuple(State), (), "it may be dispatched again; its waiting timeout stood still meanwhile", stays=True
+    ),
+    # Children that go back to waiting, because the parent that released them does, are moved by this, too.
+    Operation.UNDO: Rule(
+        (*_START, State.FAILED, State.SUCCESS),
+        (*_START, State.FAILED_RETRY, State.FAILED, State.SUCCESS),
+        "what an operation did is taken back, unless somebody has claimed the instance or its children since",
     ),
 }
 

@@ -8,7 +8,8 @@ _EXECUTION = {
     ExecutionState.STOPPING: "Its instance was marked as successful; its processes still die, its slot is still taken.",
     ExecutionState.SUCCESS: "Ended well.",
     ExecutionState.FAILED: "Ended badly, or its worker went silent (`LOST`).",
-    ExecutionState.REQUEUED: "Its worker was shut down; the same try is dispatched again.",
+    ExecutionState.REQUEUED: "Its worker was shut down, or it was taken back before any claimed it; the same try is "
+    "dispatched again.",
     ExecutionState.CANCELLED: "Terminated, replaced by a rerun, or overtaken by mark as successful.",
 }
 
@@ -20,7 +21,10 @@ def _states(states: tuple[State, ...]) -> str:
 
 
 def _row(name: str, rule: Rule) -> str:
-    return f"| {name.replace('_', ' ')} | {_states(rule.sources)} | {_states(rule.targets)} | {rule.why} |"
+    targets = [_states(rule.targets)] if rule.targets else []
+    if rule.stays:
+        targets.append("unchanged")
+    return f"| {name.replace('_', ' ')} | {_states(rule.sources)} | {', or '.join(targets)} | {rule.why} |"
 
 
 def _arrows() -> list[str]:
@@ -39,7 +43,7 @@ def document() -> str:
         "# States of an instance, and what changes them",
         "",
         "Written from `instances/engine/states.py` by `python manage.py state_machine > docs/state-machine.md`; a test",
-        "compares the two. `instances/engine/lifecycle.py` is the only writer of these states.",
+        "compares the two. `instances/engine/lifecycle/` is the only writer of these states.",
         "",
         "| state | shown as | meaning |",
         "|---|---|---|",

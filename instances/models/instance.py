@@ -1,4 +1,4 @@
-"""Instances and the edges between them. Only engine/lifecycle.py and engine/generation.py write them."""
+"""Instances and the edges between them. Only engine/lifecycle and engine/generation.py write them, and dispatch their queue."""
 
 from django.conf import settings
 from django.db import models
@@ -21,9 +21,9 @@ class Instance(models.Model):
     would halve the speed of generation, and the task's own foreign keys already hold them.
 
     Indexes and who needs them: `instance_once` (identity; binding of edges; history of one task), `instance_ready`
-    (dispatch), `instance_gated` (the next of a serial task), `instance_retry` (retry tick), `instance_deadline` (waiting
-    timeout), `instance_thaw` (automatic thaw), `instance_of_plan` (a plan's progress), `instance_by_data_time` and
-    `instance_by_state` (lists with their usual order).
+    (dispatch), `instance_gated` (the next of a serial task), `instance_in_lane` (the next of a lane, in each group),
+    `instance_retry` (retry tick), `instance_deadline` (waiting timeout), `instance_thaw` (automatic thaw),
+    `instance_of_plan` (a plan's progress), `instance_by_data_time` and `instance_by_state` (lists with their usual order).
     """
 
     task = models.ForeignKey(Task, models.CASCADE, related_name="instances", db_index=False)
@@ -64,7 +64,7 @@ class Instance(models.Model):
     # releases the instance.
     pending_upstream = models.PositiveIntegerField(default=0, db_default=0)
     # Place in the queue for execution: ready to be dispatched; gated, because another instance of its serial task is
-    # on; or taken, because it has been dispatched. Means something in state wait_run only.
+    # on, or until its lane has a place; or taken, because it has been dispatched. Means something in state wait_run only.
     queue = models.CharField(max_length=8, default="ready", db_default="ready")
     not_before = models.DateTimeField(help_text="Planned time, or the end of the retry wait.")
     wait_deadline = models.DateTimeField(
@@ -157,14 +157,25 @@ class Instance(models.Model):
                 F("priority").desc(),
                 F("planned_time"),
                 F("id"),
-                condition=Q(state=State.WAIT_RUN, queue="gated"),
+                condition=Q(state=State.WAIT_RUN, queue="gated", lane__isnull=True),
                 name="instance_gated",
+            ),
+            models.Index(
+                F("lane"),
+                F("resource_group"),
+                F("priority").desc(),
+                F("planned_time"),
+                F("id"),
+                condition=Q(state=State.WAIT_RUN, queue="gated", lane__isnull=False),
+                name="instance_in_lane",
             ),
             models.Index(fields=["not_before"], condition=Q(state=State.FAILED_RETRY), name="instance_retry"),
             models.Index(
                 fields=["wait_deadline"],
                 condition=Q(
-                    state__in=["wait_event", "wait_upstream", "wait_run"], wait_deadline__isnull=False
+                    state__in=["wait_event", "wait_upstream", "wait_run"],
+                    wait_deadline__isnull=False,
+                    frozen_at__isnull=True,
                 ),
                 name="instance_deadline",
             ),

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from instances.engine import generation, hints, lifecycle
-from instances.engine.dispatch import dispatch
+from instances.engine.dispatch import dispatch, follow
 from instances.engine.hints import Hint
 from instances.engine.lifecycle import Claimed, Result, Touched
 from instances.engine.states import MOVES, OPERATIONS, Operation
@@ -118,7 +118,7 @@ def started(*instances: Instance, worker: str = "w1") -> list[Claimed]:
 
 def settle(touched: Touched) -> list[Hint]:
     """What every caller does after a change: dispatch what it may have made ready."""
-    return dispatch(touched.groups, touched.serial_tasks)
+    return follow(touched)
 
 
 def good(claimed: Claimed) -> Result:
@@ -265,11 +265,9 @@ def overtake(first: Callable[[], Any], *others: Callable[[], T]) -> tuple[Any, l
 
 # Invariants (DESIGN section 1)
 
-_LEGAL = {(move.value, source.value, target.value) for move, rule in MOVES.items() for source in rule.sources
-          for target in rule.targets} | {
-    (operation.value, source.value, target.value) for operation, rule in OPERATIONS.items()
-    for source in rule.sources for target in rule.targets if operation != Operation.REMOVE_DEPENDENCY
-}  # fmt: skip
+_RULES = {move.value: rule for move, rule in MOVES.items()} | {
+    operation.value: rule for operation, rule in OPERATIONS.items()
+}
 
 _BROKEN = """
 SELECT 'two instances of one key' WHERE EXISTS (
@@ -280,8 +278,26 @@ UNION ALL SELECT 'an instance with two active executions' WHERE EXISTS (
 UNION ALL SELECT 'a serial task with two active executions' WHERE EXISTS (
     SELECT 1 FROM instances_execution e JOIN instances_instance i ON i.id = e.instance_id
     JOIN instances_task t ON t.id = i.task_id
-    WHERE t.self_dependency <> 'parallel' AND e.state IN ('dispatched', 'running', 'stopping')
+    WHERE e.serial_task_id = t.id AND e.state IN ('dispatched', 'running', 'stopping')
     GROUP BY t.id HAVING count(*) > 1)
+UNION ALL SELECT 'execution ' || e.id || ' is in lane ' || coalesce(e.lane::text, 'none') || ', its instance is not'
+    FROM instances_execution e JOIN instances_instance i ON i.execution_id = e.id
+    WHERE e.state IN ('dispatched', 'running') AND e.life_round = i.life_round
+      AND ((e.lane IS DISTINCT FROM i.lane) OR (e.lane_place NOT BETWEEN 1 AND i.lane_limit))
+UNION ALL SELECT 'execution ' || e.id || ' should ' || CASE WHEN i.serial THEN '' ELSE 'not ' END || 'hold the turn of its task'
+    FROM instances_execution e JOIN (
+        SELECT i.execution_id, i.life_round, i.lane IS NULL
+               AND coalesce(nullif(i.self_dependency, ''), t.self_dependency) <> 'parallel' AS serial
+        FROM instances_instance i JOIN instances_task t ON t.id = i.task_id) i ON i.execution_id = e.id
+    WHERE e.state = 'dispatched' AND e.life_round = i.life_round AND (e.serial_task_id IS NOT NULL) <> i.serial
+UNION ALL SELECT 'lane ' || i.lane || ' has more on than it has places' FROM instances_instance i
+    WHERE i.lane_limit < (SELECT count(*) FROM instances_execution e WHERE e.lane = i.lane
+                          AND e.state IN ('dispatched', 'running', 'stopping'))
+UNION ALL SELECT 'instance ' || i.id || ' is frozen, and ' || e.state FROM instances_instance i
+    JOIN instances_execution e ON e.id = i.execution_id AND e.life_round = i.life_round
+    WHERE i.frozen_at IS NOT NULL AND e.state IN ('dispatched', 'running')
+UNION ALL SELECT 'instance ' || i.id || ' is frozen and gated' FROM instances_instance i
+    WHERE i.frozen_at IS NOT NULL AND i.state = 'wait_run' AND i.queue <> 'ready'
 UNION ALL SELECT 'execution ' || e.id || ' is ' || e.state || CASE WHEN l.token IS NULL THEN ' without' ELSE ' with' END
     || ' a lease'
     FROM instances_execution e LEFT JOIN instances_lease l ON l.execution_id = e.id
@@ -302,7 +318,7 @@ UNION ALL SELECT 'instance ' || i.id || ' is final without an end' FROM instance
     WHERE i.state IN ('failed', 'success', 'skipped') AND i.end_time IS NULL
 UNION ALL SELECT 'instance ' || i.id || ' counts ' || i.pending_upstream || ' upstream, it has ' || n.open
     FROM instances_instance i, LATERAL (SELECT count(*) AS open FROM instances_edge e WHERE e.instance_id = i.id
-        AND e.satisfied_at IS NULL AND e.removed_at IS NULL) n
+        AND e.satisfied_at IS NULL AND e.removed_at IS NULL AND NOT e.waived) n
     WHERE i.pending_upstream <> n.open
 UNION ALL SELECT 'instance ' || i.id || ' waits for upstream that it has not' FROM instances_instance i
     WHERE i.state = 'wait_upstream' AND i.pending_upstream = 0
@@ -323,12 +339,19 @@ def broken_invariants() -> list[str]:
     return found + broken_histories()
 
 
+def _legal(change: StateChange) -> bool:
+    # Any state allows its dependencies to be removed; only one that waits for them is released by it.
+    if change.move == Operation.REMOVE_DEPENDENCY and change.from_state != change.to_state:
+        return change.from_state == "wait_upstream" and change.to_state == "wait_run"
+    return _RULES[change.move].allows(change.from_state, change.to_state)
+
+
 def broken_histories() -> list[str]:
     """Histories that are no connected path of allowed moves which ends in the present state."""
     found = []
     last: dict[int, str] = {}
     for row in StateChange.objects.order_by("id"):
-        if (row.move, row.from_state, row.to_state) not in _LEGAL:
+        if not _legal(row):
             found.append(f"instance {row.instance_id}: {row} is not allowed")
         if last.get(row.instance_id, row.from_state) != row.from_state:
             found.append(f"instance {row.instance_id}: {last[row.instance_id]}, then {row}")

@@ -1,0 +1,53 @@
+"""The only writer of state: every change of an instance's or execution's state is one of the functions below.
+
+Each is a transaction of its own, or a part of the caller's. A change is an UPDATE of a set, filtered by the old state
+and, for a running execution, by the lease's token; the history rows are written by the same statement. Fewer rows than
+asked for is a normal answer: somebody else won, or the state does not allow it.
+
+Locks: instances in ascending order of id, parents before children, leases and executions only under their instance's
+lock. A parent that ends satisfies its edges in a statement of its own, after the statement that locked it: so it sees
+every edge of a generation or a new life that committed while it waited for that lock (both hold the parent's row FOR
+SHARE).
+
+What workers and the clock do is in `runs`; the ends that people set in `ends`; new lives in `begin`; freezing in `holds`;
+removing dependencies in `edges`; undo in `undoing`. The SQL of each is beside it and nobody else's.
+"""
+
+from instances.engine.lifecycle.begin import rerun
+from instances.engine.lifecycle.common import Touched
+from instances.engine.lifecycle.edges import remove_edges
+from instances.engine.lifecycle.ends import mark_success, terminate, wait_timeouts
+from instances.engine.lifecycle.holds import freeze, thaw, thaw_due
+from instances.engine.lifecycle.runs import (
+    Claimed,
+    Result,
+    claim,
+    expire,
+    finish,
+    note_processes,
+    renew,
+    retry_due,
+)
+from instances.engine.lifecycle.undoing import images, restore
+
+__all__ = [
+    "Claimed",
+    "Result",
+    "Touched",
+    "claim",
+    "expire",
+    "finish",
+    "freeze",
+    "images",
+    "mark_success",
+    "note_processes",
+    "remove_edges",
+    "renew",
+    "rerun",
+    "restore",
+    "retry_due",
+    "terminate",
+    "thaw",
+    "thaw_due",
+    "wait_timeouts",
+]

@@ -1,0 +1,66 @@
+"""New lives: what an instance waits for, what it runs, and with whom. The rules: docs/adr/0009-lives.md."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+
+from instances.engine.lifecycle import begin_statements as statements
+from instances.engine.lifecycle.common import Change, Touched, cancel_dispatched, lock_with_parents
+from instances.engine.lives import Life
+from instances.engine.states import OPERATIONS, Operation, SelfDependency
+from instances.engine.transactions import retried
+
+
+def _values(ids: Sequence[int], operation: int | None, life: Life, fresh: Sequence[int]) -> dict[str, Any]:
+    return {
+        "ids": [*ids, *fresh],
+        "fresh": list(fresh),
+        "sources": list(OPERATIONS[Operation.RERUN].sources),
+        "operation": operation,
+        "run_type": life.run_type,
+        "check_parents": life.check_parents,
+        "check_previous": life.check_previous,
+        "parameters": json.dumps(dict(life.parameters)),
+        "application_parameters": json.dumps(dict(life.application_parameters)),
+        "self_dependency": life.self_dependency,
+        "parallelism": life.parallelism,
+        "lane": life.lane,
+        "as_it_ran": life.code == "as_it_ran",
+        "group": life.resource_group_id,
+        "priority_offset": life.priority_offset,
+        "plan": life.plan_id,
+    }
+
+
+@retried
+def rerun(
+    ids: Sequence[int], operation: int | None = None, life: Life | None = None, *, fresh: Sequence[int] = ()
+) -> Change:
+    """Begins a new life round. {instance id: old state} of those it changed.
+
+    The rest were in no state that allows it, or their task does not allow reruns (`rerun_allowed`). Parents must come
+    in the same call as their children, or in an earlier one of the same operation.
+
+    `fresh`: other instances, that were generated in this transaction. Their first life is decided in the same way, with
+    those of `ids` and for them; it stays life round 0, and they are not among what was changed.
+    """
+    values = _values(ids, operation, life or Life(), fresh)
+    touched = Touched()
+    changed: dict[int, str] = {}
+    with connection.cursor() as cursor:
+        if values["self_dependency"] == SelfDependency.ORDERLY:
+            cursor.execute(statements.ADD_PREVIOUS, values)
+        lock_with_parents(cursor, values["ids"])
+        cursor.execute(statements.BEGIN, values)
+        for instance_id, is_fresh, old, group_id, lane, old_lane in cursor.fetchall():
+            if not is_fresh:
+                changed[instance_id] = old
+            touched.instances += 1
+            touched.freed(group_id, None, lane)
+            touched.freed(None, None, old_lane)
+        if changed:
+            cancel_dispatched(cursor, list(changed), "TERMINATED", "Replaced by a rerun.", touched)
+            cursor.execute(statements.REOPEN, {"ids": list(changed)})
+    return changed, touched

@@ -1,0 +1,74 @@
+"""What the changes share: what they have touched, locks, and the release of children."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from instances.engine.lifecycle import common_statements as statements
+
+
+@dataclass(slots=True)
+class Touched:
+    """What a change may have made ready: groups to dispatch for, serial tasks whose turn is free, lanes that may have
+    a place, retries due now."""
+
+    groups: set[int] = field(default_factory=set)
+    serial_tasks: set[int] = field(default_factory=set)
+    lanes: set[int] = field(default_factory=set)
+    retry_now: bool = False
+    instances: int = 0
+
+    def add(self, other: "Touched") -> None:
+        self.groups |= other.groups
+        self.serial_tasks |= other.serial_tasks
+        self.lanes |= other.lanes
+        self.retry_now |= other.retry_now
+        self.instances += other.instances
+
+    def freed(self, group_id: int | None, serial_task_id: int | None, lane: int | None) -> None:
+        """Notes a slot, a turn and a place that are free now; None: there is none."""
+        self.groups |= {group_id} - {None}
+        self.serial_tasks |= {serial_task_id} - {None}
+        self.lanes |= {lane} - {None}
+
+
+# {instance id: the state it had} of those that a change has changed, and what that touched.
+Change = tuple[dict[int, str], Touched]
+
+
+def lock(cursor: Any, ids: Sequence[int]) -> None:
+    """Locks the rows in order, so that the statements that follow see them as they stay."""
+    cursor.execute(statements.LOCK, {"ids": list(ids)})
+
+
+def lock_with_parents(cursor: Any, ids: Sequence[int]) -> None:
+    """Locks what the instances wait for, so that it does not end meanwhile, then the instances."""
+    cursor.execute(statements.LOCK_PARENTS, {"ids": list(ids)})
+    lock(cursor, ids)
+
+
+def release(cursor: Any, succeeded: Sequence[int], touched: Touched) -> None:
+    """Releases the children of instances that succeeded. Must follow the statement that locked them."""
+    if not succeeded:
+        return
+    cursor.execute(statements.RELEASE, {"ids": list(succeeded)})
+    for group_id, lane in cursor.fetchall():
+        touched.freed(group_id, None, lane)
+
+
+def cancel_dispatched(cursor: Any, ids: Sequence[int], code: str, message: str, touched: Touched) -> None:
+    """Ends executions that were dispatched and not claimed: what they were for is over."""
+    cursor.execute(
+        statements.END_DISPATCHED, {"ids": list(ids), "state": "cancelled", "code": code, "message": message}
+    )
+    for row in cursor.fetchall():
+        touched.freed(*row)
+
+
+def take_back(cursor: Any, ids: Sequence[int], message: str, touched: Touched) -> None:
+    """Takes executions back that no worker has claimed: the same try may be dispatched again."""
+    cursor.execute(
+        statements.END_DISPATCHED, {"ids": list(ids), "state": "requeued", "code": "", "message": message}
+    )
+    for row in cursor.fetchall():
+        touched.freed(*row)

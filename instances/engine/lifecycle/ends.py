@@ -1,0 +1,103 @@
+"""Ends that people set: terminate and mark as successful; and waiting that took too long."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import connection
+
+from instances.engine import errors
+from instances.engine.lifecycle import ends_statements as statements
+from instances.engine.lifecycle.common import Change, Touched, cancel_dispatched, lock, release
+from instances.engine.states import OPERATIONS, WAITING, Move, Operation, State
+from instances.engine.transactions import retried
+
+
+def end(
+    cursor: Any,
+    ids: Sequence[int],
+    sources: Iterable[str],
+    new: str,
+    move: str,
+    code: str,
+    message: str,
+    operation: int | None,
+) -> Change:
+    """Ends instances that no worker holds."""
+    values = {
+        "ids": list(ids),
+        "sources": list(sources),
+        "new": new,
+        "move": move,
+        "code": code,
+        "message": message,
+        "operation": operation,
+    }
+    cursor.execute(statements.END_WAITING, values)
+    rows = cursor.fetchall()
+    touched = Touched(instances=len(rows))
+    for _, _, group_id, lane in rows:
+        touched.freed(group_id, None, lane)
+    ended = {row[0]: row[1] for row in rows}
+    if ended:
+        cancel_dispatched(cursor, list(ended), code, message, touched)
+        values["ids"] = [instance_id for instance_id, old in ended.items() if old in WAITING]
+        cursor.execute(statements.RECORD_WAITING_LIFE, values)
+    return ended, touched
+
+
+@retried
+def wait_timeouts(limit: int = 1000) -> Touched:
+    """Fails instances that have waited longer than their total waiting timeout; it stands still while they are frozen."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements.OVERDUE, {"limit": limit})
+        ids = [row[0] for row in cursor.fetchall()]
+        if not ids:
+            return Touched()
+        return end(
+            cursor,
+            ids,
+            WAITING,
+            State.FAILED,
+            Move.WAIT_TIMEOUT,
+            "WAIT_TIMEOUT",
+            errors.CATALOGUE["WAIT_TIMEOUT"].title,
+            None,
+        )[1]
+
+
+def _stop_running(
+    cursor: Any, ids: Sequence[int], new: str, cancel: str, operation: int | None
+) -> dict[int, str]:
+    cursor.execute(
+        statements.STOP_RUNNING, {"ids": list(ids), "new": new, "cancel": cancel, "operation": operation}
+    )
+    return {row[0]: State.RUNNING.value for row in cursor.fetchall()}
+
+
+@retried
+def terminate(ids: Sequence[int], operation: int | None = None) -> Change:
+    """Stops instances: running ones become terminating until their processes are dead, all others fail at once.
+
+    Gives {instance id: old state} of those it changed; the rest were in no state that allows it.
+    """
+    idle = [state for state in OPERATIONS[Operation.TERMINATE].sources if state != State.RUNNING]
+    with connection.cursor() as cursor:
+        lock(cursor, ids)
+        stopped = _stop_running(cursor, ids, State.TERMINATING, "terminate", operation)
+        ended, touched = end(
+            cursor, ids, idle, State.FAILED, Operation.TERMINATE, "TERMINATED", "Terminated.", operation
+        )
+    return stopped | ended, touched
+
+
+@retried
+def mark_success(ids: Sequence[int], operation: int | None = None) -> Change:
+    """Makes instances successful at once and releases their children; a running child is killed by its worker."""
+    idle = [state for state in OPERATIONS[Operation.MARK_SUCCESS].sources if state != State.RUNNING]
+    with connection.cursor() as cursor:
+        lock(cursor, ids)
+        stopped = _stop_running(cursor, ids, State.SUCCESS, "mark_success", operation)
+        ended, touched = end(cursor, ids, idle, State.SUCCESS, Operation.MARK_SUCCESS, "", "", operation)
+        changed = stopped | ended
+        release(cursor, list(changed), touched)
+    return changed, touched
