@@ -304,7 +304,7 @@ class TestConstraints:
         waiting(event)
         row = EventInstance.objects.get()
         with pytest.raises(IntegrityError, match="consumption_single_once"):
-            Consumption.objects.create(event_instance=row, instance_id=1, single=True)
+            Consumption.objects.create(event_instance=row, instance_id=0, single=True)
 
     @pytest.mark.parametrize(
         ("columns", "name"),
