@@ -58,13 +58,14 @@ class RunSpec:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended. `error_code` is "" when ok; `exit_code` and `signal` are None where they mean
-    nothing."""
+    nothing. `events`: what it wants fired now that it has succeeded, `EventA,20260325;EventB,20260325`."""
 
     ok: bool
     exit_code: int | None = None
     signal: int | None = None
     error_code: str = ""
     message: str = ""
+    events: str = ""
 
 
 class LogSink(Protocol):

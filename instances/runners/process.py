@@ -18,7 +18,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from instances.runners import procfs
@@ -36,6 +36,7 @@ from instances.runners.environment import RUN_TOKEN, child_environment, secret_v
 from instances.runners.guardian_client import GuardianClient
 from instances.runners.host import Host
 from instances.runners.masker import Masker
+from instances.runners.printed import PrintedVariable
 
 _READ_SIZE = 256 * 1024
 _RESCAN_SECONDS = 1.0  # while killing: how often to look for what was forked meanwhile
@@ -60,9 +61,10 @@ def run_program(
     control: Control,
     host: Host,
     judge: Callable[[int], Outcome],
+    printed: PrintedVariable | None = None,
 ) -> Outcome:
     """Runs it to its end. `judge` makes an outcome of a wait status's return code (negative: a signal);
-    timeouts and cancels are judged here."""
+    timeouts and cancels are judged here. `printed` hears the output; its value becomes the outcome's events."""
     if control.reason is not None:
         return cancelled_outcome(control.reason, how="it had not started")
     masker = Masker(secret_values(spec))
@@ -77,9 +79,12 @@ def run_program(
             False, error_code=SPAWN_FAILED, message=masker.mask_text(_spawn_message(program, error))
         )
     try:
-        return _Run(child, output, spec, control, host).supervise(judge)
+        outcome = _Run(child, output, spec, control, host, printed).supervise(judge)
     finally:
         _remove(directory)
+    if printed is None or not outcome.ok:
+        return outcome
+    return replace(outcome, events=masker.mask_text(printed.value()))
 
 
 def _spawn(program: Program, spec: RunSpec, directory: Path, token: str, host: Host) -> _Child:
@@ -167,9 +172,18 @@ def _offer_to_oom_killer(pid: int) -> None:
 class _Run:
     """Waits for the child, keeps its log flowing, and ends its whole session."""
 
-    def __init__(self, child: _Child, output: OutputLog, spec: RunSpec, control: Control, host: Host) -> None:
+    def __init__(
+        self,
+        child: _Child,
+        output: OutputLog,
+        spec: RunSpec,
+        control: Control,
+        host: Host,
+        printed: PrintedVariable | None,
+    ) -> None:
         self._child = child
         self._output = output
+        self._printed = printed
         self._spec = spec
         self._control = control
         self._host = host
@@ -310,6 +324,8 @@ class _Run:
                 self._output_open = False
                 self._poll.unregister(self._child.output_fd)
             return False
+        if self._printed is not None:
+            self._printed.feed(data)
         self._output.feed(data)
         return True
 

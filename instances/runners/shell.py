@@ -19,9 +19,12 @@ from instances.runners.base import (
     RunSpec,
 )
 from instances.runners.host import Host
+from instances.runners.printed import NAME, PrintedVariable
 from instances.runners.process import Program, run_program
 
 _CHECK_SECONDS = 5.0
+# The task's setting that names the variable: a script that prints `events="EventA,20260325;"` fires that once it succeeds.
+EVENTS_SETTING = "events_variable"
 
 
 class ShellRunner:
@@ -34,11 +37,12 @@ class ShellRunner:
         self._host = host
 
     def check(self, settings: Mapping[str, Any], code: str) -> list[str]:
+        wrong = _setting_faults(settings)
         if problem := exits.unusable(code):
-            return [problem]
+            return [*wrong, problem]
         bash = shutil.which("bash")
         if bash is None:
-            return []  # the web host need not have what the workers have
+            return wrong  # the web host need not have what the workers have
         try:
             # -n reads without running; extglob on, or scripts that switch it on themselves would look wrong.
             done = subprocess.run(
@@ -51,14 +55,25 @@ class ShellRunner:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
-            return []
+            return wrong
         lines = done.stderr.decode("utf-8", "replace").splitlines()
-        return [line.partition(": ")[2] for line in lines] if done.returncode else []
+        return wrong + ([line.partition(": ")[2] for line in lines] if done.returncode else [])
 
     def run(self, spec: RunSpec, log: LogSink, control: Control) -> Outcome:
         bash = shutil.which("bash") or "/bin/bash"
         program = Program([bash, "--norc", "--noprofile"], spec.code, "task.sh")
-        return run_program(program, spec, log, control, self._host, judge)
+        name = spec.settings.get(EVENTS_SETTING)
+        printed = PrintedVariable(name) if isinstance(name, str) and NAME.match(name) else None
+        return run_program(program, spec, log, control, self._host, judge, printed)
+
+
+def _setting_faults(settings: Mapping[str, Any]) -> list[str]:
+    name = settings.get(EVENTS_SETTING)
+    if name is None or (isinstance(name, str) and NAME.match(name)):
+        return []
+    return [
+        f"{EVENTS_SETTING} names the variable that the script prints events in, such as events; {name!r} is no name."
+    ]
 
 
 def judge(code: int) -> Outcome:
