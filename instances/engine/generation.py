@@ -12,7 +12,7 @@ this language.
 import datetime as dt
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
@@ -58,8 +58,7 @@ class Generated:
 
 @dataclass(slots=True)
 class Wanted:
-    """An instance that is to exist. `orderly`: it waits for the one of its task before it. `waived`: its edges are made
-    and bound, but none of them counts in its first life."""
+    """An instance that is to exist. `orderly`: it waits for the one of its task before it."""
 
     task_id: int
     schedule: Schedule
@@ -68,7 +67,6 @@ class Wanted:
     orderly: bool = False
     instance_type: str = InstanceType.PERIODIC
     run_type: str = RunType.PERIODIC
-    waived: bool = False
     instance_id: int = 0
     pending: int = 0
 
@@ -191,14 +189,14 @@ class _Rule:
     schedule: Schedule
 
 
-def _rules(wanted: Sequence[Wanted]) -> dict[int, list[_Rule]]:
+def _rules(wanted: Sequence[Wanted], schedules: Mapping[int, Schedule]) -> dict[int, list[_Rule]]:
     """Dependencies of the wanted instances' tasks."""
-    known = {w.task_id: w.schedule for w in wanted}
+    known = {**schedules, **{w.task_id: w.schedule for w in wanted}}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT task_id, upstream_id, scope FROM instances_dependency WHERE task_id = ANY(%s::bigint[]) "
             "ORDER BY task_id, id",
-            [array(known)],
+            [array({w.task_id for w in wanted})],
         )
         rows = cursor.fetchall()
     known |= backlog.schedules(
@@ -210,10 +208,10 @@ def _rules(wanted: Sequence[Wanted]) -> dict[int, list[_Rule]]:
     return rules
 
 
-def _resolve_edges(wanted: Sequence[Wanted], moments: _Moments) -> _Edges:
+def _resolve_edges(wanted: Sequence[Wanted], moments: _Moments, schedules: Mapping[int, Schedule]) -> _Edges:
     """What each wanted instance waits for: its task's dependencies, and itself for orderly tasks."""
     edges = _Edges()
-    rules = _rules(wanted)
+    rules = _rules(wanted, schedules)
     resolved: dict[tuple[str, int, int, int], list[int]] = {}
     for w in wanted:
         moment = moments.place(w.data_time)
@@ -262,7 +260,7 @@ def _bind_edges(edges: _Edges, wanted: Sequence[Wanted], moments: _Moments) -> N
         instance_id, succeeded = found.get(key, nobody)
         edges.upstream.append(instance_id)
         edges.succeeded.append(succeeded)
-        owner.pending += not (succeeded or owner.waived)
+        owner.pending += not succeeded
 
 
 _INSERT_INSTANCES = """
@@ -285,12 +283,11 @@ SELECT DISTINCT resource_group_id FROM made
 """
 
 _INSERT_EDGES = """
-INSERT INTO instances_edge (instance_id, upstream_task_id, upstream_data_time, upstream_id, is_self, satisfied_at, waived)
-SELECT instance_id, task_id, (%(moments)s::timestamptz[])[moment], upstream_id, is_self, CASE WHEN succeeded THEN now() END,
-       waived
+INSERT INTO instances_edge (instance_id, upstream_task_id, upstream_data_time, upstream_id, is_self, satisfied_at)
+SELECT instance_id, task_id, (%(moments)s::timestamptz[])[moment], upstream_id, is_self, CASE WHEN succeeded THEN now() END
 FROM unnest(%(owners)s::bigint[], %(tasks)s::bigint[], %(places)s::int[], %(upstream)s::bigint[], %(is_self)s::boolean[],
-            %(succeeded)s::boolean[], %(waived)s::boolean[])
-  AS e(instance_id, task_id, moment, upstream_id, is_self, succeeded, waived)
+            %(succeeded)s::boolean[])
+  AS e(instance_id, task_id, moment, upstream_id, is_self, succeeded)
 """
 
 _BIND_WAITING = """
@@ -325,7 +322,6 @@ def _insert(wanted: Sequence[Wanted], edges: _Edges, moments: _Moments) -> set[i
                 "upstream": array("NULL" if upstream is None else upstream for upstream in edges.upstream),
                 "is_self": array(edges.is_self),
                 "succeeded": array(edges.succeeded),
-                "waived": array(owner.waived for owner in edges.owners),
                 "moments": moments.times,
             }
             cursor.execute(_INSERT_EDGES, edge_columns)
@@ -333,13 +329,17 @@ def _insert(wanted: Sequence[Wanted], edges: _Edges, moments: _Moments) -> set[i
     return groups
 
 
-def create(wanted: Sequence[Wanted]) -> Generated:
-    """Makes the wanted instances that do not exist, inside the caller's transaction, which holds the generation lock."""
+def create(wanted: Sequence[Wanted], schedules: Mapping[int, Schedule] | None = None) -> Generated:
+    """Makes the wanted instances that do not exist, inside the caller's transaction, which holds the generation lock.
+
+    `schedules`: of upstream tasks by id, where they are to be read otherwise than they stand (a backfill knows no
+    effective period).
+    """
     moments = _Moments()
     new = _drop_existing(wanted, moments) if wanted else []
     if not new:
         return Generated()
-    edges = _resolve_edges(new, moments)
+    edges = _resolve_edges(new, moments, schedules or {})
     _bind_edges(edges, new, moments)
     return Generated(len(new), len(edges.owners), _insert(new, edges, moments))
 

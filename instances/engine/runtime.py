@@ -18,7 +18,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 from django.db.models.functions import Now
 
-from instances.engine import hints, lifecycle
+from instances.engine import hints, lifecycle, plans
 from instances.engine.dispatch import follow
 from instances.engine.group_commit import GroupCommit
 from instances.engine.hints import Hint
@@ -196,6 +196,7 @@ class Runtime:
         ready = follow(touched)
         shares, rest = _share(ready, reports, self.served)
         hints.send(rest)
+        plans.hint(touched.plans)
         wanted = sorted(i for ids in shares for i in ids)
         claimed = {c.execution_id: c for c in lifecycle.claim(wanted, self.worker)} if wanted else {}
         return [[claimed[i] for i in ids if i in claimed] for ids in shares]

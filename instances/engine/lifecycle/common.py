@@ -10,11 +10,12 @@ from instances.engine.lifecycle import common_statements as statements
 @dataclass(slots=True)
 class Touched:
     """What a change may have made ready: groups to dispatch for, serial tasks whose turn is free, lanes that may have
-    a place, retries due now."""
+    a place, retries due now, backfill plans whose instances have ended."""
 
     groups: set[int] = field(default_factory=set)
     serial_tasks: set[int] = field(default_factory=set)
     lanes: set[int] = field(default_factory=set)
+    plans: set[int] = field(default_factory=set)
     retry_now: bool = False
     instances: int = 0
 
@@ -22,14 +23,18 @@ class Touched:
         self.groups |= other.groups
         self.serial_tasks |= other.serial_tasks
         self.lanes |= other.lanes
+        self.plans |= other.plans
         self.retry_now |= other.retry_now
         self.instances += other.instances
 
     def freed(self, group_id: int | None, serial_task_id: int | None, lane: int | None) -> None:
         """Notes a slot, a turn and a place that are free now; None: there is none."""
-        self.groups |= {group_id} - {None}
-        self.serial_tasks |= {serial_task_id} - {None}
-        self.lanes |= {lane} - {None}
+        if group_id is not None:
+            self.groups.add(group_id)
+        if serial_task_id is not None:
+            self.serial_tasks.add(serial_task_id)
+        if lane is not None:
+            self.lanes.add(lane)
 
 
 # {instance id: the state it had} of those that a change has changed, and what that touched.

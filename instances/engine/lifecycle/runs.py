@@ -11,7 +11,7 @@ from django.db import connection
 from instances.engine import errors
 from instances.engine.lifecycle import runs_statements as statements
 from instances.engine.lifecycle.common import Touched, release
-from instances.engine.states import ExecutionState, Move, State
+from instances.engine.states import FINAL, ExecutionState, Move, State
 from instances.engine.transactions import retried
 
 
@@ -136,6 +136,7 @@ def finish(results: Sequence[Result], lease_ttl: float | None = None) -> Touched
             current_id,
             home_group,
             home_lane,
+            plan_id,
             group_id,
             serial_task_id,
             lane,
@@ -166,6 +167,8 @@ def finish(results: Sequence[Result], lease_ttl: float | None = None) -> Touched
             touched.freed(group_id, serial_task_id, lane)
             # Where the instance lives now: its next life may have waited for this child to be dead.
             touched.freed(home_group, None, home_lane)
+            if new in FINAL:
+                touched.plans |= {plan_id} - {None}
             if new == State.SUCCESS:
                 succeeded.append(instance_id)
             touched.retry_now |= new == State.FAILED_RETRY and retry_wait == 0

@@ -1,0 +1,117 @@
+"""What a backfill plan needs to know of its tasks, read set by set: schedules, dependencies, whether they may be run."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from django.db import connection
+
+from instances.engine import backlog
+from instances.engine.backlog import array
+from instances.engine.plan_expansion import Expansion, Rule, expand
+from instances.engine.plan_spec import PlanSpec, Reprocess
+from instances.engine.states import Operation, State, TaskStatus, refusal, sources
+from instances.models.backfill import RunState
+from instances.models.choices import RerunAllowed
+
+# Why a plan leaves an instance as it is.
+WHY_SKIPPED = {
+    Reprocess.MISSING: "It exists already; the plan makes what is missing.",
+    Reprocess.FAILED: "It has not failed; the plan runs what is missing or failed.",
+}
+FAILED = (State.FAILED.value, State.FAILED_RETRY.value)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """A task as it is now. `name` tells it apart: project/workflow/task."""
+
+    id: int
+    name: str
+    project_id: int
+    enabled: bool
+    status: str
+    submitted: bool
+    rerun_allowed: str
+    orderly: bool
+
+
+class Verdict(NamedTuple):
+    """What becomes of a run: `active` (it is started), `skipped` or `refused`, and why."""
+
+    state: str
+    why: str
+
+
+_FACTS = """
+SELECT t.id, p.name || '/' || w.name || '/' || t.name, p.id, p.enabled, t.status, t.current_version_id IS NOT NULL,
+       t.rerun_allowed, t.self_dependency = 'orderly'
+FROM instances_task t JOIN instances_workflow w ON w.id = t.workflow_id JOIN projects_project p ON p.id = w.project_id
+WHERE t.id = ANY(%s::bigint[])
+"""
+
+
+def facts(task_ids: Iterable[int]) -> dict[int, TaskFacts]:
+    """{id: facts} of those of the tasks that exist."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FACTS, [array(task_ids)])
+        return {row[0]: TaskFacts(*row) for row in cursor.fetchall()}
+
+
+def verdict(task: TaskFacts | None, state: str | None, reprocess: Reprocess) -> Verdict:
+    """What becomes of a run of `task` whose instance is in `state` (None: there is none)."""
+    if state is not None and (
+        reprocess is Reprocess.MISSING or (reprocess is Reprocess.FAILED and state not in FAILED)
+    ):
+        return Verdict(RunState.SKIPPED, WHY_SKIPPED[reprocess])
+    if task is None:
+        return Verdict(RunState.REFUSED, "There is no such task any more.")
+    if why := _not_now(task):
+        return Verdict(RunState.REFUSED, why)
+    if state is None:
+        return Verdict(RunState.ACTIVE, "")
+    if why := _no_rerun(task, state):
+        return Verdict(RunState.REFUSED, why)
+    return Verdict(RunState.ACTIVE, "")
+
+
+def _not_now(task: TaskFacts) -> str:
+    """Why nothing of the task can be run."""
+    if not task.enabled:
+        return f"The project of {task.name} is disabled."
+    if not task.submitted or task.status == TaskStatus.OFFLINE:
+        return f"{task.name} is offline; submit it first."
+    return ""
+
+
+def _no_rerun(task: TaskFacts, state: str) -> str:
+    """Why an instance in `state` gets no new life."""
+    if task.rerun_allowed == RerunAllowed.NONE:
+        return f"{task.name} never allows a rerun."
+    if task.rerun_allowed == RerunAllowed.FAILURE and state not in FAILED:
+        return f"{task.name} allows a rerun only after a failure."
+    if state not in sources(Operation.RERUN):
+        return refusal(Operation.RERUN, state, f"The instance of {task.name}")
+    return ""
+
+
+def expansion(spec: PlanSpec) -> Expansion:
+    """The runs of the plan's tasks that exist. Raises ValueError: PlanTooLarge, or a definition that cannot be used."""
+    ids = spec.all_tasks
+    return expand(spec, backlog.schedules(backlog.fingerprints(ids)), rules(ids))
+
+
+def rules(task_ids: Iterable[int]) -> dict[int, list[Rule]]:
+    """Dependencies of the tasks on one another."""
+    ids = array(task_ids)
+    found: dict[int, list[Rule]] = defaultdict(list)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT task_id, upstream_id, scope FROM instances_dependency "
+            "WHERE task_id = ANY(%s::bigint[]) AND upstream_id = ANY(%s::bigint[]) ORDER BY task_id, id",
+            [ids, ids],
+        )
+        for task_id, upstream_id, scope in cursor.fetchall():
+            found[task_id].append(Rule(upstream_id, scope))
+    return found
