@@ -1,38 +1,38 @@
-"""Tasks: editing, submitting, pausing. What a task may be is judged by `instances.definitions` alone."""
+"""Tasks: editing and submitting, and where operations on them begin. What a task may be is judged by
+`instances.definitions` alone, what may be done to it by `instances.task_operations`."""
 
-from collections.abc import Callable
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db import models
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_http_methods
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from instances import definitions
+from instances.admin import task_run, task_steps
 from instances.admin.looks import TASK_LOOKS
 from instances.admin.task_form import DependencyFormSet, TaskForm, scope_choices
 from instances.engine.schedule import ScheduleError, describe
 from instances.engine.schedule_types import CYCLE_FIELDS
 from instances.engine.states import TaskStatus
 from instances.models import Dependency, Task, TaskVersion
+from instances.run_once import RunOnce
+from instances.task_operations import barred
 from weops.console.present import NOTHING, badge, stamp
 from weops.console.scoped import ReadOnlyAdmin, ScopedAdmin, ScopedInline, signed_in
 from weops.projects.access import Right
 
 NEXT_RUNS = 5
 MOST_VERSIONS = 20
-# Buttons of the page: address word -> (title, icon, statuses that show it, what is said when it is done).
-STEPS: dict[str, tuple[str, str, tuple[TaskStatus, ...], str]] = {
-    "pause": ("Pause", "pause_circle", (TaskStatus.SCHEDULING,), "paused: no new instances are generated"),
-    "resume": ("Resume", "play_circle", (TaskStatus.PAUSED,), "scheduled again from now on"),
-    "offline": ("Take offline", "cloud_off", (TaskStatus.SCHEDULING, TaskStatus.PAUSED), "taken offline"),
-}
 
 
 class DependencyInline(ScopedInline):
@@ -82,6 +82,13 @@ class TaskAdmin(ScopedAdmin):
     search_help_text = "Name, workflow or id"
     sortable_by = ("name",)
     ordering = ("workflow__project__name", "workflow__name", "name")
+    actions = (
+        "pause_tasks",
+        "resume_tasks",
+        "submit_tasks",
+        "take_tasks_offline",
+        "change_owner_of_tasks",
+    )
     readonly_fields = ("status_cell", "schedule_words", "next_runs", "versions_list", "code_text")
     fieldsets = (
         (
@@ -127,7 +134,7 @@ class TaskAdmin(ScopedAdmin):
                     ("priority", "self_dependency"),
                     ("retry_limit", "retry_wait"),
                     ("run_timeout", "wait_timeout"),
-                    "dry_run",
+                    ("rerun_allowed", "dry_run"),
                 )
             },
         ),
@@ -170,6 +177,11 @@ class TaskAdmin(ScopedAdmin):
 
     def in_use(self, obj: Any) -> bool:
         return obj.instances.exists() or obj.dependents.exists()
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        # The owner of a task that exists is changed by an operation, which its instances and the record know of.
+        readonly = super().get_readonly_fields(request, obj)
+        return readonly if obj is None else (*readonly, "owner")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
@@ -259,15 +271,11 @@ class TaskAdmin(ScopedAdmin):
     ) -> HttpResponse:
         task = context.get("original")
         status = task.status if task else TaskStatus.OFFLINE
-        may_change = bool(task and self.has_change_permission(request, task))
         context["cycle_fields"] = {cycle.value: sorted(fields) for cycle, fields in CYCLE_FIELDS.items()}
-        context["steps"] = [
-            {"name": name, "title": title, "icon": icon}
-            for name, (title, icon, statuses, _) in STEPS.items()
-            if may_change and status in statuses
-        ]
+        context["steps"] = task_steps.buttons(task, signed_in(request)) if task else []
+        context["may_run"] = bool(task) and not barred(RunOnce(), task, signed_in(request))
         context["may_draft"] = status == TaskStatus.OFFLINE
-        context["drifted"] = bool(task and task.current_version and _drifted(task))
+        context["drifted"] = bool(task and definitions.drifted(task))
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
@@ -286,54 +294,55 @@ class TaskAdmin(ScopedAdmin):
     def response_post_save_change(self, request: HttpRequest, obj: Task) -> HttpResponse:
         return redirect("admin:instances_task_change", obj.pk)
 
-    # Steps: pause, resume, take offline
+    # Operations
 
     def get_urls(self) -> list[URLPattern]:
-        step = path(
-            "<int:pk>/step/<str:name>/", self.admin_site.admin_view(self.step), name="instances_task_step"
-        )
-        return [step, *super().get_urls()]
+        wrap = self.admin_site.admin_view
+        own = [
+            path("<int:pk>/step/<str:name>/", wrap(self.step), name="instances_task_step"),
+            path("<int:pk>/run/", wrap(self.run), name="instances_task_run"),
+            path("steps/<str:name>/", wrap(self.steps), name="instances_task_steps"),
+        ]
+        return [*own, *super().get_urls()]
 
+    @method_decorator(require_http_methods(["GET", "POST"]))
     def step(self, request: HttpRequest, pk: int, name: str) -> HttpResponse:
-        """POST carries out one of STEPS on a task that the user may edit."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        task = self.get_queryset(request).select_related("workflow").filter(pk=pk).first()
-        if task is None or name not in STEPS:
-            raise Http404("There is no such task or step.")
-        if not self.has_change_permission(request, task):
-            raise PermissionDenied
-        done = self._take_step(request, task, name)
-        if done is not None:
-            said = (
-                f"{task.name}: {STEPS[name][3]}."
-                if done
-                else f"{task.name} is {task.status}; nothing was changed."
-            )
-            messages.add_message(request, messages.SUCCESS if done else messages.WARNING, said)
-        return redirect("admin:instances_task_change", task.pk)
+        return task_steps.task_view(self, request, pk, name)
 
-    def _take_step(self, request: HttpRequest, task: Task, name: str) -> bool | None:
-        carry_out: Callable[..., bool] = {
-            "pause": definitions.pause,
-            "resume": definitions.resume,
-            "offline": definitions.take_offline,
-        }[name]
-        try:
-            return carry_out(task, signed_in(request), source="admin", reason=request.POST.get("reason", ""))
-        except ValidationError as error:
-            messages.error(request, " ".join(error.messages))
-            return None
+    @method_decorator(require_http_methods(["POST"]))
+    def steps(self, request: HttpRequest, name: str) -> HttpResponse:
+        return task_steps.list_view(self, request, name)
+
+    @method_decorator(require_http_methods(["GET", "POST"]))
+    def run(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return task_run.run_view(self, request, pk)
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return self.has_right(request, Right.OPERATE)
+
+    @admin.action(description="Pause", permissions=["operate"])
+    def pause_tasks(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse | None:
+        return task_steps.chosen_view(self, request, "pause", chosen)
+
+    @admin.action(description="Resume", permissions=["operate"])
+    def resume_tasks(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse | None:
+        return task_steps.chosen_view(self, request, "resume", chosen)
+
+    @admin.action(description="Submit", permissions=["change"])
+    def submit_tasks(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse | None:
+        return task_steps.chosen_view(self, request, "submit", chosen)
+
+    @admin.action(description="Take offline", permissions=["change"])
+    def take_tasks_offline(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse | None:
+        return task_steps.chosen_view(self, request, "offline", chosen)
+
+    @admin.action(description="Change owner", permissions=["change"])
+    def change_owner_of_tasks(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse | None:
+        return task_steps.chosen_view(self, request, "owner", chosen)
 
 
 def _code(text: str) -> SafeString:
     return format_html('<pre class="wo-source wo-code">{}</pre>', text)
-
-
-def _drifted(task: Task) -> bool:
-    """Whether the saved task differs from its current version (a draft was saved after it was taken offline)."""
-    version = task.current_version
-    return version is not None and version.definition != definitions.snapshot(task)
 
 
 @admin.register(TaskVersion)

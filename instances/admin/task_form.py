@@ -13,6 +13,7 @@ from instances import definitions
 from instances.engine import dependencies
 from instances.engine.schedule import Cycle
 from instances.models import Dependency, Task
+from instances.task_operations import may_own
 
 
 def scope_choices() -> list[tuple[str, str]]:
@@ -66,6 +67,9 @@ class TaskForm(forms.ModelForm):
         ]
         if foreign:
             self.add_error("secrets", f"Of another project than the workflow: {', '.join(foreign)}.")
+        owner = values.get("owner")
+        if workflow and owner and not may_own(owner, workflow.project_id):
+            self.add_error("owner", f"{owner} may not edit tasks of project {workflow.project}.")
         return values
 
     def _post_clean(self) -> None:

@@ -40,6 +40,7 @@ def form_of(world: SimpleNamespace, *upstreams: tuple[Task, str], **fields: Any)
         "catch_up": "all",
         "priority": "2",
         "self_dependency": "serial",
+        "rerun_allowed": "ALL",
         "retry_limit": "5",
         "retry_wait": "00:05:00",
         **rows,
@@ -179,40 +180,32 @@ def test_secrets_of_another_project_are_refused(
     assert list(Task.objects.get(name="made_by_hand").secrets.all()) == [world.ours.secret]
 
 
-@pytest.mark.parametrize(
-    ("step", "before", "after"),
-    [
-        ("pause", TaskStatus.SCHEDULING, TaskStatus.PAUSED),
-        ("resume", TaskStatus.PAUSED, TaskStatus.SCHEDULING),
-        ("offline", TaskStatus.SCHEDULING, TaskStatus.OFFLINE),
-        ("offline", TaskStatus.PAUSED, TaskStatus.OFFLINE),
-        ("resume", TaskStatus.OFFLINE, TaskStatus.OFFLINE),
-        ("pause", TaskStatus.OFFLINE, TaskStatus.OFFLINE),
-    ],
-)
-def test_steps(
-    step: str, before: TaskStatus, after: TaskStatus, world: SimpleNamespace, as_user: Callable[[str], Client]
+def test_the_owner_of_a_new_task_may_edit_it(
+    world: SimpleNamespace, as_user: Callable[[str], Client]
 ) -> None:
-    Task.objects.filter(pk=world.ours.task.pk).update(status=before)
-    address = reverse("admin:instances_task_step", args=(world.ours.task.pk, step))
-    assert as_user(DANA).post(address).status_code == 302
-    assert Task.objects.get(pk=world.ours.task.pk).status == after
+    answer = as_user(DANA).post(ADD, form_of(world, owner=world.cast[OMAR].pk))
+    assert "may not edit tasks" in refused(answer)
+    as_user(DANA).post(ADD, form_of(world, owner=world.cast[PETRA].pk))
+    assert Task.objects.get(name="made_by_hand").owner == world.cast[PETRA]
 
 
-@pytest.mark.parametrize(
-    ("name", "status"), [(VERA, 403), (OMAR, 403), (DANA, 302), (PETRA, 302), (SUSAN, 302)]
-)
-def test_who_may_take_a_step(
-    name: str, status: int, world: SimpleNamespace, as_user: Callable[[str], Client]
+def test_the_form_leaves_the_owner_to_its_operation(
+    world: SimpleNamespace, as_user: Callable[[str], Client]
 ) -> None:
-    address = reverse("admin:instances_task_step", args=(world.ours.task.pk, "pause"))
-    assert as_user(name).get(address).status_code == 405
-    assert as_user(name).post(address).status_code == status
-    foreign = reverse("admin:instances_task_step", args=(world.foreign.task.pk, "pause"))
-    assert as_user(name).post(foreign).status_code == (302 if name == SUSAN else 404)
-    strict = Client(enforce_csrf_checks=True)
-    strict.force_login(world.cast[name])
-    assert strict.post(address).status_code == 403
+    task = world.ours.task
+    sent = form_of(world, name=task.name, owner=world.cast[PETRA].pk)
+    assert as_user(PETRA).post(change(task), sent).status_code == 302
+    assert Task.objects.get(pk=task.pk).owner == world.cast[DANA]
+
+
+def test_rerun_permission_is_part_of_the_form(
+    world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    as_user(DANA).post(ADD, form_of(world, rerun_allowed="FAILURE"))
+    task = Task.objects.get(name="made_by_hand")
+    assert task.rerun_allowed == "FAILURE"
+    assert "Only after a failure" in as_user(DANA).get(change(task)).content.decode()
+    refused(as_user(DANA).post(ADD, form_of(world, name="other", rerun_allowed="SOMETIMES")))
 
 
 def test_a_draft_after_a_version_says_so(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:

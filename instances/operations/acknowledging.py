@@ -1,0 +1,162 @@
+"""Acknowledge a failure: somebody has seen it and takes care of it. An overlay on one life; it never changes a state."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+from django.contrib.auth.models import User
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from instances.engine.states import FINAL, LABELS, State
+from instances.models import Acknowledgement, Instance, OperationRecord
+from instances.operations.base import Changed, InstanceOperation, register
+from instances.operations.parsing import OptionError, moment, only, storable
+from weops.projects import access
+from weops.projects.access import Right
+
+FAILURES = (State.FAILED, State.FAILED_RETRY)
+# Where no failure is left to be acknowledged, though the life is the same: a retry or a person made it successful.
+_MENDED = [state.value for state in FINAL if state not in FAILURES]
+
+
+@dataclass(frozen=True)
+class AcknowledgeOptions:
+    """`owner`: the name of the account that takes care of it; empty: who acknowledges. `expires_at`: until when it is
+    in force at most."""
+
+    owner: str = ""
+    expires_at: dt.datetime | None = None
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> Self:
+        only(given, ("owner", "expires_at"))
+        owner = given.get("owner") or ""
+        if not storable(owner) or len(owner) > 150:
+            raise OptionError("owner", "Write the name of an account, or nothing for your own.")
+        return cls(owner, moment(given, "expires_at"))
+
+    def as_json(self) -> dict[str, Any]:
+        """What `parse` takes; without what is as by default."""
+        options = {"owner": self.owner} if self.owner else {}
+        if self.expires_at is not None:
+            options["expires_at"] = self.expires_at.isoformat()
+        return options
+
+    @cached_property
+    def account(self) -> User | None:
+        """The active account of `owner`."""
+        return User.objects.filter(username=self.owner, is_active=True).first()
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+
+@register
+class Acknowledge(InstanceOperation):
+    """A new acknowledgement withdraws the one before it."""
+
+    kind = "acknowledge"
+    right = Right.OPERATE
+    reason_required = True
+    undoable = False
+    why_not_undoable = "An acknowledgement is not undone: withdraw it."
+
+    def parse(self, given: Mapping[str, Any]) -> AcknowledgeOptions:
+        return AcknowledgeOptions.parse(given)
+
+    def check(self, options: AcknowledgeOptions) -> None:
+        if options.owner and options.account is None:
+            raise OptionError("owner", f"There is no active account called {options.owner!r}.")
+        if options.expired:
+            raise OptionError("expires_at", "That time has passed; write one in the future, or none.")
+
+    def refusal(self, instance: Instance, options: AcknowledgeOptions) -> str:
+        if instance.state not in FAILURES:
+            allowed = ", ".join(LABELS[state] for state in FAILURES)
+            state = LABELS[State(instance.state)]
+            return f"{instance} is in state {state}: acknowledge is allowed only from {allowed}."
+        if options.expired:
+            return f"The acknowledgement of {instance} would have expired already."
+        if options.owner:
+            owner = options.account
+            if owner is None or Right.VIEW not in access.rights(owner, instance.project_id):
+                return f"{options.owner} cannot take care of {instance}: no active account that sees its project."
+        return ""
+
+    def change(self, ids: Sequence[int], record: OperationRecord, options: AcknowledgeOptions) -> Changed:
+        failed = Instance.objects.filter(pk__in=ids, state__in=FAILURES).order_by("pk")
+        rows = list(failed.values_list("pk", "state", "life_round"))
+        _withdraw([pk for pk, _, _ in rows])
+        owner = options.account if options.owner else record.operator
+        Acknowledgement.objects.bulk_create(
+            Acknowledgement(
+                instance_id=pk,
+                life_round=life_round,
+                owner=owner,
+                reason=record.reason,
+                expires_at=options.expires_at,
+                operation_id=record.pk,
+            )
+            for pk, _, life_round in rows
+        )
+        return Changed({pk: state for pk, state, _ in rows})
+
+
+@register
+class WithdrawAcknowledgement(InstanceOperation):
+    kind = "withdraw_acknowledgement"
+    right = Right.OPERATE
+    undoable = False
+    why_not_undoable = "A withdrawal is not undone: acknowledge the failure once more."
+
+    def change(self, ids: Sequence[int], record: OperationRecord, options: Any) -> Changed:
+        found = in_force(Instance.objects.filter(pk__in=ids))
+        states = dict(found.order_by("pk").values_list("pk", "state"))
+        _withdraw(list(states))
+        return Changed(states)
+
+    def refusals(self, instances: Sequence[Instance], options: Any) -> dict[int, str]:
+        standing = acknowledgements(instance.pk for instance in instances)
+        return {
+            instance.pk: f"{instance} has no acknowledgement in force."
+            for instance in instances
+            if instance.pk not in standing
+        }
+
+    def refusal(self, instance: Instance, options: Any) -> str:
+        return self.refusals([instance], options).get(instance.pk, "")
+
+
+def _withdraw(instance_ids: Sequence[int]) -> None:
+    rows = Acknowledgement.objects.filter(instance_id__in=instance_ids, withdrawn_at__isnull=True)
+    rows.update(withdrawn_at=Now())
+
+
+def _counting() -> QuerySet[Acknowledgement]:
+    """Neither withdrawn nor expired; whether its life is still the instance's is not asked here."""
+    return Acknowledgement.objects.filter(
+        Q(expires_at__isnull=True) | Q(expires_at__gt=Now()), withdrawn_at__isnull=True
+    )
+
+
+def acknowledged() -> Exists:
+    """For filters and annotations of a queryset of instances: whether its failure is acknowledged now."""
+    rows = _counting().filter(instance_id=OuterRef("pk"), life_round=OuterRef("life_round"))
+    return Exists(rows.alias(state=OuterRef("state")).exclude(state__in=_MENDED))
+
+
+def in_force(instances: QuerySet[Instance]) -> QuerySet[Instance]:
+    """Those of `instances` whose failure is acknowledged now."""
+    return instances.filter(acknowledged())
+
+
+def acknowledgements(instance_ids: Iterable[int]) -> dict[int, Acknowledgement]:
+    """{instance id: its acknowledgement in force, with its owner}, in one query."""
+    lives = Instance.objects.filter(pk=OuterRef("instance_id"), life_round=OuterRef("life_round"))
+    rows = _counting().filter(Exists(lives.exclude(state__in=_MENDED)), instance_id__in=list(instance_ids))
+    return {row.instance_id: row for row in rows.select_related("owner")}

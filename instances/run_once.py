@@ -1,0 +1,252 @@
+"""Run a task once, now: an instance for a data time outside its schedule, which waits for no parent and falsifies none.
+
+Its edges are made and waived, so that lineage is true; nobody downstream waits for it. An instance that exists for the
+data time already begins a new life instead. docs/task-operations.md
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+
+from instances import definitions
+from instances.engine import generation, hints, lifecycle, parameters
+from instances.engine.dispatch import follow
+from instances.engine.generation import Wanted
+from instances.engine.lifecycle import Touched
+from instances.engine.lives import Life
+from instances.engine.schedule import is_data_time, occurrences
+from instances.engine.states import InstanceType, Operation, RunType, SelfDependency, TaskStatus, refusal
+from instances.engine.transactions import retried
+from instances.models import Instance, OperationItem, OperationRecord, Task
+from instances.models.definition import parameter_layers
+from instances.models.operation import ItemOutcome
+from instances.operations.base import get
+from instances.operations.options import RerunOptions
+from instances.operations.parsing import flag, moment, only, texts
+from instances.task_operations import NO_SUCH_TASK, Outcome, TaskOperation, why_not
+from instances.task_records import Asked, image, record
+from weops.projects.access import Right
+
+# Data times by hand reach back as far as clocks do, and a year ahead.
+EARLIEST = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)
+FURTHEST = dt.timedelta(days=366)
+_FOR_EVER = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
+_SECOND = dt.timedelta(seconds=1)
+_TIMES = "%Y-%m-%d %H:%M:%S %Z"
+
+
+class _Refused(Exception):
+    """Ends the transaction; the message goes to whoever asked."""
+
+
+@dataclass(frozen=True)
+class RunOnce(TaskOperation):
+    """What to run. `data_time` (aware): default the present, to the second, or the first second after it that is no data
+    time of the schedule. `parameters` override by name, for this life, and need the right to override."""
+
+    kind = "run_task_once"
+    title = "Run once"
+    right = Right.OPERATE
+    sources = (TaskStatus.SCHEDULING, TaskStatus.PAUSED)
+    data_time: dt.datetime | None = None
+    check_parents: bool = False
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> Self:
+        """From JSON-like values: `data_time` an ISO text with a zone. Raises OptionError."""
+        only(given, ("data_time", "check_parents", "parameters"))
+        return cls(
+            data_time=moment(given, "data_time"),
+            check_parents=flag(given, "check_parents"),
+            parameters=texts(given, "parameters"),
+        )
+
+    def rights(self) -> frozenset[Right]:
+        return super().rights() | ({Right.OVERRIDE} if self.parameters else frozenset())
+
+    def life(self) -> Life:
+        """What the life that it begins is told."""
+        return Life(
+            run_type=RunType.MANUAL_TRIGGER,
+            check_parents="all" if self.check_parents else "none",
+            check_previous=self.check_parents,
+            ignore_events=not self.check_parents,
+            parameters=dict(self.parameters),
+        )
+
+    def refusal(self, task: Task) -> str:
+        project = task.workflow.project
+        if not project.enabled:
+            return f"Project {project} is disabled: it runs nothing."
+        try:
+            definitions.usable(task)
+        except ValidationError as error:
+            return f"{task.name} can no longer be scheduled: {' '.join(error.messages)}"
+        return ""
+
+
+def data_time_now(task: Task, now: dt.datetime) -> dt.datetime:
+    """The data time of a run of `now`: to the second, and none of the schedule's own."""
+    schedule = definitions.usable(task)
+    data_time = now.astimezone(dt.UTC).replace(microsecond=0)
+    while is_data_time(schedule, data_time):
+        data_time += _SECOND
+    return data_time
+
+
+def raw_parameters(task: Task) -> dict[str, str]:
+    """What a life of the task that starts now would freeze, expressions and all."""
+    project, workflow, _ = parameter_layers(task)
+    version = task.current_version
+    return parameters.merge(project, workflow, version.parameters if version else task.parameters)
+
+
+def resolved_parameters(task: Task, data_time: dt.datetime, now: dt.datetime) -> dict[str, str]:
+    """The same with everything filled in for `data_time`. Raises parameters.ParameterError."""
+    return parameters.resolve(
+        raw_parameters(task), data_time=data_time, timezone=task.timezone, scheduled_time=now
+    )
+
+
+def run_once(
+    operation: RunOnce,
+    task_id: int,
+    *,
+    user: User | None,
+    source: str = "system",
+    reason: str = "",
+    now: dt.datetime | None = None,
+) -> Outcome:
+    """Runs the task once. Done: the record has one item, the instance. Refused: nothing was changed."""
+    try:
+        outcome, touched = _run(operation, task_id, Asked(user, source, reason), now or timezone.now())
+    except _Refused as refused:
+        task = Task.objects.filter(pk=task_id).only("name").first()
+        name = task.name if task and str(refused) != NO_SUCH_TASK else f"#{task_id}"
+        return Outcome(task_id, name, message=str(refused))
+    hints.send(follow(touched))
+    return outcome
+
+
+@retried
+def _run(operation: RunOnce, task_id: int, asked: Asked, now: dt.datetime) -> tuple[Outcome, Touched]:
+    generation.lock()
+    task = definitions.locked([task_id]).first()
+    why = why_not(operation, task, asked.user)
+    if task is None or why:
+        raise _Refused(why)
+    data_time = (
+        operation.data_time.replace(microsecond=0) if operation.data_time else data_time_now(task, now)
+    )
+    _check_parameters(operation, task, data_time, now)
+    existing = (
+        Instance.objects.filter(task=task, data_time=data_time, traversal="").select_related("task").first()
+    )
+    if existing is None:
+        _check_data_time(task, data_time, now)
+    noted = _note(operation, task, asked, data_time, new_life=existing is not None)
+    if existing is not None:
+        touched = _begin_life(operation, existing, noted)
+    else:
+        touched = _create(operation, task, data_time, now, noted)
+    return Outcome(task.pk, task.name, noted), touched
+
+
+def _note(
+    operation: RunOnce, task: Task, asked: Asked, data_time: dt.datetime, *, new_life: bool
+) -> OperationRecord:
+    options = {
+        "data_time": data_time.isoformat(),
+        "check_parents": operation.check_parents,
+        "parameters": dict(operation.parameters),
+        "new_life": new_life,
+    }
+    noted = record(operation.kind, task, asked, image(task), options, total=1, done=1)
+    noted.save(force_insert=True)
+    return noted
+
+
+def _check_parameters(operation: RunOnce, task: Task, data_time: dt.datetime, now: dt.datetime) -> None:
+    """Names that the task knows, and values that can be filled in."""
+    raw = raw_parameters(task)
+    if unknown := sorted(set(operation.parameters) - set(raw)):
+        known = ", ".join(sorted(raw)) or "none"
+        raise _Refused(f"{task.name} has no parameter {', '.join(unknown)}; it has: {known}.")
+    try:
+        parameters.resolve(
+            {**raw, **operation.parameters},
+            data_time=data_time,
+            timezone=task.timezone,
+            scheduled_time=now,
+        )
+    except parameters.ParameterError as error:
+        raise _Refused(str(error)) from None
+
+
+def _check_data_time(task: Task, data_time: dt.datetime, now: dt.datetime) -> None:
+    """A new instance must not take the place of one that the schedule is going to generate itself."""
+    if not EARLIEST <= data_time <= now + FURTHEST:
+        raise _Refused(
+            f"Choose a data time from {EARLIEST:{_TIMES}} to {now + FURTHEST:{_TIMES}}, not {data_time:{_TIMES}}."
+        )
+    schedule = definitions.usable(task)
+    if task.status != TaskStatus.SCHEDULING or not is_data_time(schedule, data_time):
+        return
+    following = occurrences(schedule, data_time - _SECOND, _FOR_EVER)
+    planned = next((one.planned_time for one in following if one.data_time == data_time), None)
+    if planned is not None and task.generated_until is not None and planned > task.generated_until:
+        raise _Refused(
+            f"The schedule of {task.name} generates {data_time:{_TIMES}} itself, to run at {planned:{_TIMES}}. "
+            "Choose another data time."
+        )
+
+
+def _begin_life(operation: RunOnce, existing: Instance, noted: OperationRecord) -> Touched:
+    if why := get(Operation.RERUN).refusal(existing, RerunOptions()):
+        raise _Refused(why)
+    before = lifecycle.images([existing.pk], parents=True)
+    changed, touched = lifecycle.rerun([existing.pk], noted.pk, operation.life())
+    if existing.pk not in changed:
+        raise _Refused(refusal(Operation.RERUN, before[existing.pk]["state"], str(existing)))
+    _note_item(noted, existing.pk, before[existing.pk])
+    return touched
+
+
+def _create(
+    operation: RunOnce, task: Task, data_time: dt.datetime, now: dt.datetime, noted: OperationRecord
+) -> Touched:
+    wanted = Wanted(
+        task.pk,
+        definitions.usable(task),
+        data_time,
+        now,
+        orderly=task.self_dependency == SelfDependency.ORDERLY,
+        instance_type=InstanceType.NON_PERIODIC,
+        run_type=RunType.MANUAL_TRIGGER,
+    )
+    try:
+        generation.create([wanted])
+    except (ValueError, KeyError) as error:
+        raise _Refused(f"{task.name} cannot be run for {data_time:{_TIMES}}: {error}") from None
+    _, touched = lifecycle.rerun([], noted.pk, operation.life(), fresh=[wanted.instance_id])
+    _note_item(noted, wanted.instance_id, None)
+    return touched
+
+
+def _note_item(noted: OperationRecord, instance_id: int, before: dict[str, Any] | None) -> None:
+    after = lifecycle.images([instance_id])[instance_id]
+    OperationItem.objects.create(
+        operation=noted,
+        instance_id=instance_id,
+        from_state=before["state"] if before else "",
+        to_state=after["state"],
+        outcome=ItemOutcome.DONE,
+        before=before,
+        after=after,
+    )
