@@ -18,9 +18,9 @@ from instances import operations
 from instances.engine.states import State
 from instances.models import Acknowledgement, Edge, Instance, Task
 from instances.models.choices import RerunAllowed
-from instances.operations import preview as previews
 from instances.operations.base import InstanceOperation
 from instances.operations.options import RerunOptions
+from instances.operations.preview import summary
 from instances.operations.selection import freeze
 from tests import factories as make
 from tests import lineage
@@ -37,7 +37,7 @@ def preview(
 ) -> dict[str, Any]:
     """The summary, as it is kept and sent: JSON."""
     frozen = freeze(kind, roots, user=user, options=options or {})
-    return json.loads(json.dumps(previews.summary(frozen, operations.get(kind), user)))
+    return json.loads(json.dumps(summary(frozen, operations.get(kind), user)))
 
 
 def why_refused(
@@ -366,7 +366,7 @@ def test_two_hundred_thousand_are_counted_in_the_database() -> None:
     frozen = freeze("rerun", Instance.objects.filter(task__in=tasks), user=None)
     tracemalloc.start()
     try:
-        found = previews.summary(frozen, operations.get("rerun"), None)
+        found = summary(frozen, operations.get("rerun"), None)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

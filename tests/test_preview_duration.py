@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from instances import operations
 from instances.engine.states import State
 from instances.models import Execution, Instance, Task
-from instances.operations import preview as previews
 from instances.operations.expected import Expected, Load, average_seconds, expect
+from instances.operations.preview import summary
 from instances.operations.selection import freeze
 from instances.operations.words import about, counted, listed
 from tests import factories as make
@@ -157,7 +157,7 @@ def test_a_preview_says_how_long() -> None:
     for place, minutes in ((0, 10), (2, 20), (6, 1000)):
         ran(world.instances[place], 60 * minutes)
     frozen = freeze("rerun", Instance.objects.all(), user=None)
-    found = previews.summary(frozen, operations.get("rerun"), None)
+    found = summary(frozen, operations.get("rerun"), None)
     duration = found["duration"]
     assert duration["work_seconds"] == pytest.approx(3600, abs=1)
     assert duration["wall_seconds"] == pytest.approx(600 + 2 * 1200, abs=1)
@@ -167,7 +167,7 @@ def test_a_preview_says_how_long() -> None:
         "How long 2 instances take is not known: no run of the task succeeded lately.",
     ]
     two = freeze("rerun", Instance.objects.all(), user=None, options={"parallelism": 2})
-    found = previews.summary(two, operations.get("rerun"), None)
+    found = summary(two, operations.get("rerun"), None)
     assert found["duration"]["wall_seconds"] == pytest.approx(600 + 1200, abs=1)
 
 
@@ -176,7 +176,7 @@ def test_what_runs_nothing_takes_no_time() -> None:
     [instance] = Instance.objects.bulk_create([lineage.row(make.make_task(), 0, State.WAIT_RUN)])
     ran(instance, 600)
     frozen = freeze("terminate", [instance.pk], user=None)
-    assert previews.summary(frozen, operations.get("terminate"), None)["duration"] == {
+    assert summary(frozen, operations.get("terminate"), None)["duration"] == {
         "work_seconds": 0.0, "wall_seconds": 0.0, "instances_known": 0, "instances_unknown": 0,
     }  # fmt: skip
 
