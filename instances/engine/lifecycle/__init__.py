@@ -10,13 +10,14 @@ every edge of a generation or a new life that committed while it waited for that
 SHARE).
 
 What workers and the clock do is in `runs`; the ends that people set in `ends`; new lives in `begin`; freezing in `holds`;
-removing dependencies in `edges`; undo in `undoing`. The SQL of each is beside it and nobody else's.
+removing dependencies in `edges`; undo in `undoing`; what events do in `events`. The SQL of each is beside it and nobody else's.
 """
 
 from instances.engine.lifecycle.begin import rerun
 from instances.engine.lifecycle.common import Touched
 from instances.engine.lifecycle.edges import remove_edges
 from instances.engine.lifecycle.ends import mark_success, terminate, wait_timeouts
+from instances.engine.lifecycle.events import event_timeout, events_met, still_waiting
 from instances.engine.lifecycle.holds import freeze, thaw, thaw_due
 from instances.engine.lifecycle.runs import (
     Claimed,
@@ -35,6 +36,8 @@ __all__ = [
     "Result",
     "Touched",
     "claim",
+    "event_timeout",
+    "events_met",
     "expire",
     "finish",
     "freeze",
@@ -46,6 +49,7 @@ __all__ = [
     "rerun",
     "restore",
     "retry_due",
+    "still_waiting",
     "terminate",
     "thaw",
     "thaw_due",

@@ -50,9 +50,9 @@ def rerun(
     touched = Touched()
     changed: dict[int, str] = {}
     with connection.cursor() as cursor:
+        lock_with_parents(cursor, values["ids"])
         if values["self_dependency"] == SelfDependency.ORDERLY:
             cursor.execute(statements.ADD_PREVIOUS, values)
-        lock_with_parents(cursor, values["ids"])
         cursor.execute(statements.BEGIN, values)
         for instance_id, is_fresh, old, group_id, lane, old_lane in cursor.fetchall():
             if not is_fresh:

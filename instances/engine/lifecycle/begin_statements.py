@@ -1,30 +1,32 @@
 """SQL of `begin`."""
 
-ADD_PREVIOUS = """
--- Lives that are told to be orderly wait for the period before, as if their task had always been so. The edge is
--- waived until BEGIN decides: it does not count for those that get no new life.
-INSERT INTO instances_edge (instance_id, upstream_task_id, upstream_data_time, upstream_id, is_self, waived)
-SELECT i.id, i.task_id, previous.data_time, previous.id, true, true
-FROM instances_instance i CROSS JOIN LATERAL (
-    SELECT p.id, p.data_time FROM instances_instance p WHERE p.task_id = i.task_id AND p.data_time < i.data_time
-      AND p.instance_type <> 'non_periodic' ORDER BY p.data_time DESC LIMIT 1) previous
-WHERE i.id = ANY(%(ids)s) AND (i.id = ANY(%(fresh)s::bigint[]) OR (i.state = ANY(%(sources)s)) IS TRUE)
-  AND NOT EXISTS (SELECT 1 FROM instances_edge e WHERE e.instance_id = i.id AND e.is_self)
-ON CONFLICT DO NOTHING
+# Those of the instances that may begin a life, with their tasks.
+_ABLE = """
+FROM instances_instance i JOIN instances_task t ON t.id = i.task_id
+CROSS JOIN LATERAL (SELECT i.id = ANY(%(fresh)s::bigint[]) AS fresh) n
+WHERE i.id = ANY(%(ids)s) AND (CASE
+    WHEN n.fresh THEN i.state IN ('wait_event', 'wait_upstream', 'wait_run')
+    WHEN (i.state = ANY(%(sources)s)) IS NOT TRUE THEN false
+    WHEN t.rerun_allowed = 'FAILURE' THEN i.state IN ('failed', 'failed_retry')
+    ELSE t.rerun_allowed = 'ALL' END)
 """
 
-BEGIN = """
+ADD_PREVIOUS = f"""
+-- Lives that are told to be orderly wait for the period before, as if their task had always been so. Only while BEGIN
+-- has not decided yet the edge is waived.
+INSERT INTO instances_edge (instance_id, upstream_task_id, upstream_data_time, upstream_id, is_self, waived)
+SELECT able.id, able.task_id, previous.data_time, previous.id, true, true
+FROM (SELECT i.id, i.task_id, i.data_time {_ABLE}) able CROSS JOIN LATERAL (
+    SELECT p.id, p.data_time FROM instances_instance p WHERE p.task_id = able.task_id AND p.data_time < able.data_time
+      AND p.instance_type <> 'non_periodic' ORDER BY p.data_time DESC LIMIT 1) previous
+WHERE NOT EXISTS (SELECT 1 FROM instances_edge e WHERE e.instance_id = able.id AND e.is_self)
+"""  # noqa: S608 - constants
+
+BEGIN = f"""
 -- Everything that a new life decides, for the instances and for each of their edges, in one statement. The instances
 -- and what they wait for are locked; parents are locked again, for an edge may have been bound to a new one since.
 WITH old AS (
-    SELECT i.id, i.state, i.lane, i.task_id, n.fresh, t.self_dependency
-    FROM instances_instance i JOIN instances_task t ON t.id = i.task_id
-    CROSS JOIN LATERAL (SELECT i.id = ANY(%(fresh)s::bigint[]) AS fresh) n
-    WHERE i.id = ANY(%(ids)s) AND (CASE
-        WHEN n.fresh THEN i.state IN ('wait_event', 'wait_upstream', 'wait_run')
-        WHEN (i.state = ANY(%(sources)s)) IS NOT TRUE THEN false
-        WHEN t.rerun_allowed = 'FAILURE' THEN i.state IN ('failed', 'failed_retry')
-        ELSE t.rerun_allowed = 'ALL' END)
+    SELECT i.id, i.state, i.lane, i.task_id, n.fresh, t.self_dependency {_ABLE}
 ), edge AS (
     SELECT e.instance_id, e.upstream_task_id, e.upstream_data_time, e.upstream_id, e.is_self, e.waived, e.satisfied_at,
            e.upstream_id = ANY(%(ids)s) AS inside,
@@ -99,7 +101,7 @@ WITH old AS (
     SELECT id, 'rerun', old, new, %(operation)s FROM begun WHERE NOT fresh ORDER BY id
 )
 SELECT id, fresh, old, resource_group_id, lane, old_lane FROM begun
-"""
+"""  # noqa: S608 - constants
 
 REOPEN = """
 -- Children that still wait must wait for the parent's new life; those that have started keep what they got.

@@ -10,13 +10,14 @@ from instances.engine.lifecycle import common_statements as statements
 @dataclass(slots=True)
 class Touched:
     """What a change may have made ready: groups to dispatch for, serial tasks whose turn is free, lanes that may have
-    a place, retries due now, backfill plans whose instances have ended."""
+    a place, retries due now, backfill plans whose instances have ended, events to fire."""
 
     groups: set[int] = field(default_factory=set)
     serial_tasks: set[int] = field(default_factory=set)
     lanes: set[int] = field(default_factory=set)
     plans: set[int] = field(default_factory=set)
     retry_now: bool = False
+    fires: bool = False
     instances: int = 0
 
     def add(self, other: "Touched") -> None:
@@ -25,6 +26,7 @@ class Touched:
         self.lanes |= other.lanes
         self.plans |= other.plans
         self.retry_now |= other.retry_now
+        self.fires |= other.fires
         self.instances += other.instances
 
     def freed(self, group_id: int | None, serial_task_id: int | None, lane: int | None) -> None:

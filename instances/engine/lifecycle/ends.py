@@ -5,7 +5,9 @@ from typing import Any
 
 from django.db import connection
 
-from instances.engine import errors
+from events import matching
+from instances.engine import errors, event_waits
+from instances.engine.event_waits import Success
 from instances.engine.lifecycle import ends_statements as statements
 from instances.engine.lifecycle.common import Change, Touched, cancel_dispatched, lock, release
 from instances.engine.states import OPERATIONS, WAITING, Move, Operation, State
@@ -42,6 +44,9 @@ def end(
         cancel_dispatched(cursor, list(ended), code, message, touched)
         values["ids"] = [instance_id for instance_id, old in ended.items() if old in WAITING]
         cursor.execute(statements.RECORD_WAITING_LIFE, values)
+        waited = [instance_id for instance_id, old in ended.items() if old == State.WAIT_EVENT]
+        if waited:
+            matching.withdraw(waited)
     return ended, touched
 
 
@@ -100,4 +105,6 @@ def mark_success(ids: Sequence[int], operation: int | None = None) -> Change:
         ended, touched = end(cursor, ids, idle, State.SUCCESS, Operation.MARK_SUCCESS, "", "", operation)
         changed = stopped | ended
         release(cursor, list(changed), touched)
+        if changed:
+            touched.fires = event_waits.write_down(Success(instance_id) for instance_id in changed)
     return changed, touched

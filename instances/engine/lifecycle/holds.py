@@ -6,9 +6,10 @@ from typing import Any
 
 from django.db import connection
 
+from events import matching
 from instances.engine.lifecycle import holds_statements as statements
 from instances.engine.lifecycle.common import Change, Touched, lock, take_back
-from instances.engine.states import OPERATIONS, Operation
+from instances.engine.states import OPERATIONS, Operation, State
 from instances.engine.transactions import retried
 
 
@@ -58,9 +59,14 @@ def thaw_due(limit: int = 1000) -> Touched:
 def _thaw(cursor: Any, ids: Sequence[int], operation: int | None) -> Change:
     cursor.execute(statements.THAW, {"ids": list(ids), "operation": operation})
     thawed: dict[int, str] = {}
+    held: dict[int, dt.timedelta] = {}
     touched = Touched()
-    for instance_id, state, group_id, lane in cursor.fetchall():
+    for instance_id, state, group_id, lane, how_long in cursor.fetchall():
         thawed[instance_id] = state
         touched.freed(group_id, None, lane)
+        if state == State.WAIT_EVENT:
+            held[instance_id] = how_long
+    if held:
+        matching.postpone(held)
     touched.instances = len(thawed)
     return thawed, touched

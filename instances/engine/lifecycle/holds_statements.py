@@ -17,7 +17,7 @@ SELECT id, state, lane FROM frozen
 
 THAW = """
 -- The waiting timeout stood still: its end moves by as long as it was frozen, and never beyond what a wait that begins now has.
-WITH old AS (SELECT i.id FROM instances_instance i WHERE i.id = ANY(%(ids)s) AND i.frozen_at IS NOT NULL
+WITH old AS (SELECT i.id, i.frozen_at FROM instances_instance i WHERE i.id = ANY(%(ids)s) AND i.frozen_at IS NOT NULL
              ORDER BY i.id FOR UPDATE),
 thawed AS (
     UPDATE instances_instance i
@@ -25,12 +25,12 @@ thawed AS (
         wait_deadline = CASE WHEN i.wait_deadline IS NOT NULL
             THEN least(i.wait_deadline + (now() - i.frozen_at), now() + t.wait_timeout) END
     FROM old, instances_task t WHERE i.id = old.id AND t.id = i.task_id
-    RETURNING i.id, i.state, i.resource_group_id, i.lane
+    RETURNING i.id, i.state, i.resource_group_id, i.lane, now() - old.frozen_at AS held
 ), history AS (
     INSERT INTO instances_statechange (instance_id, move, from_state, to_state, operation_id)
     SELECT id, 'thaw', state, state, %(operation)s FROM thawed ORDER BY id
 )
-SELECT id, state, resource_group_id, lane FROM thawed
+SELECT id, state, resource_group_id, lane, held FROM thawed
 """
 
 THAW_DUE = """

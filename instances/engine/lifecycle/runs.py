@@ -8,7 +8,8 @@ from uuid import UUID
 
 from django.db import connection
 
-from instances.engine import errors
+from instances.engine import errors, event_waits
+from instances.engine.event_waits import Success
 from instances.engine.lifecycle import runs_statements as statements
 from instances.engine.lifecycle.common import Touched, release
 from instances.engine.states import FINAL, ExecutionState, Move, State
@@ -42,7 +43,8 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a worker reports of an execution, under the lease's token. `ended_ago`: seconds since the work ended."""
+    """What a worker reports of an execution, under the lease's token. `ended_ago`: seconds since the work ended.
+    `events`: what it printed to be fired, if it succeeded."""
 
     execution_id: int
     token: UUID
@@ -53,6 +55,7 @@ class Result:
     signal: int | None = None
     requeue: bool = False
     ended_ago: float = 0.0
+    events: str = ""
 
 
 @retried
@@ -128,6 +131,7 @@ def finish(results: Sequence[Result], lease_ttl: float | None = None) -> Touched
             )
         }
         succeeded = []
+        fires: list[Success] = []
         for (
             execution_id,
             instance_id,
@@ -142,6 +146,7 @@ def finish(results: Sequence[Result], lease_ttl: float | None = None) -> Touched
             lane,
             limit,
             retry_wait,
+            emits,
         ) in cursor.fetchall():
             result = by_execution[execution_id]
             new, move, exec_state, code, message = _decide(
@@ -171,10 +176,14 @@ def finish(results: Sequence[Result], lease_ttl: float | None = None) -> Touched
                 touched.plans |= {plan_id} - {None}
             if new == State.SUCCESS:
                 succeeded.append(instance_id)
+                if emits or result.events:
+                    fires.append(Success(instance_id, execution_id, result.events))
             touched.retry_now |= new == State.FAILED_RETRY and retry_wait == 0
         if touched.instances:
             cursor.execute(statements.WRITE_RESULTS, columns)
         release(cursor, succeeded, touched)
+        if fires:
+            touched.fires = event_waits.write_down(fires)
     return touched
 
 

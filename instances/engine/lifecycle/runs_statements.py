@@ -51,7 +51,7 @@ WITH locked AS (
 )
 SELECT locked.execution_id, locked.instance_id, locked.state, locked.tries, locked.current_id, locked.home_group,
        locked.home_lane, locked.plan_id, e.resource_group_id, e.serial_task_id, e.lane, t.retry_limit,
-       extract(epoch FROM t.retry_wait)::float
+       extract(epoch FROM t.retry_wait)::float, EXISTS (SELECT 1 FROM events_emitter m WHERE m.task_id = t.id)
 FROM ended JOIN locked USING (execution_id) JOIN instances_execution e ON e.id = locked.execution_id
 JOIN instances_task t ON t.id = locked.task_id
 """
