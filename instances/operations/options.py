@@ -37,19 +37,28 @@ class Code(StrEnum):
     AS_IT_RAN = "as_it_ran"
 
 
-LABELS: dict[StrEnum, str] = {
-    Scope.THIS: "This instance",
-    Scope.WITH_DOWNSTREAM: "This instance and downstream instances",
-    Scope.DOWNSTREAM: "Downstream instances only",
-    Range.WORKFLOW: "In the same workflow",
-    Range.PROJECT: "In the same project",
-    Range.ALL: "In all projects",
-    Range.CHOSEN: "Hand-picked instances",
-    CheckParents.NONE: "Do not check parents",
-    CheckParents.ALL: "All direct parents",
-    CheckParents.SELECTION: "Only parents in the selection",
-    Code.LATEST: "Code and parameters of the last version",
-    Code.AS_IT_RAN: "Code and parameters as it ran",
+# By kind of option: members of two kinds that have the same value are equal.
+LABELS: dict[type[StrEnum], dict[str, str]] = {
+    Scope: {
+        Scope.THIS: "This instance",
+        Scope.WITH_DOWNSTREAM: "This instance and downstream instances",
+        Scope.DOWNSTREAM: "Downstream instances only",
+    },
+    Range: {
+        Range.WORKFLOW: "In the same workflow",
+        Range.PROJECT: "In the same project",
+        Range.ALL: "In all projects",
+        Range.CHOSEN: "Hand-picked instances",
+    },
+    CheckParents: {
+        CheckParents.NONE: "Do not check parents",
+        CheckParents.ALL: "All direct parents",
+        CheckParents.SELECTION: "Only parents in the selection",
+    },
+    Code: {
+        Code.LATEST: "Code and parameters of the last version",
+        Code.AS_IT_RAN: "Code and parameters as it ran",
+    },
 }
 
 
