@@ -24,11 +24,18 @@ from django.db import close_old_connections  # noqa: E402
 from instances.engine import generation, hints, maintenance  # noqa: E402
 from instances.engine.hints import Hint  # noqa: E402
 from instances.engine.runtime import INSTANT_BATCH, Runtime  # noqa: E402
+from instances.operations import hints as operation_hints  # noqa: E402
+from instances.operations import records, retention  # noqa: E402
+from instances.operations.worker import Applier  # noqa: E402
 from weops.projects.models import ResourceGroup  # noqa: E402
 
 log = logging.getLogger(__name__)
 CONTROL = "weops.control"
 _PREFIX = "weops.g."
+_RETRIED_ONCE = {
+    "retry": True,
+    "retry_policy": {"max_retries": 1, "interval_start": 0.1, "interval_max": 0.2},
+}
 _quorum = settings.CELERY_BROKER_URL.startswith("amqp")
 
 
@@ -80,11 +87,12 @@ app.conf.update(
 
 @app.task(name="weops.tick")
 def tick() -> None:
-    """Generates what is due, sweeps what time has changed."""
+    """Generates what is due, sweeps what time has changed, finds operations that stand still."""
     close_old_connections()
     try:
         generation.tick()
         maintenance.sweep()
+        operation_hints.send(records.stalled(settings.WEOPS_HINT_SECONDS))
     finally:
         close_old_connections()
 
@@ -94,6 +102,7 @@ def hourly() -> None:
     close_old_connections()
     try:
         maintenance.hourly()
+        retention.hourly(settings.WEOPS_RECORD_DAYS)
     finally:
         close_old_connections()
 
@@ -103,6 +112,15 @@ def start(execution_ids: list[int]) -> None:
     """A hint: these executions may start."""
     if _runtime is not None:
         _runtime.take(execution_ids)
+
+
+_applier = Applier()
+
+
+@app.task(name="weops.operate")
+def operate(operation_id: int) -> None:
+    """A hint: this operation has batches to apply. They are applied in a thread of their own, which ticks do not wait for."""
+    _applier.take(operation_id)
 
 
 def publish(ready: Sequence[Hint]) -> None:
@@ -124,12 +142,22 @@ def publish(ready: Sequence[Hint]) -> None:
                 (ids,),
                 queue=group_queue(group_id),
                 producer=producer,
-                retry=True,
-                retry_policy={"max_retries": 1, "interval_start": 0.1, "interval_max": 0.2},
+                **_RETRIED_ONCE,
+            )
+
+
+def publish_operations(operation_ids: Sequence[int]) -> None:
+    """One message an operation."""
+    with app.producer_pool.acquire(block=True, timeout=5) as producer:
+        for operation_id in operation_ids:
+            # The sweep sends another one soon; nobody need work through those that piled up.
+            operate.apply_async(
+                (operation_id,), queue=CONTROL, producer=producer, expires=60, **_RETRIED_ONCE
             )
 
 
 hints.register(publish)
+operation_hints.register(publish_operations)
 
 
 # The worker's side
@@ -199,9 +227,11 @@ def _shutting_down(**_: Any) -> None:
     # A signal handler only wakes somebody: the drain waits for runs.
     if _runtime is not None:
         threading.Thread(target=_runtime.drain, name="drain").start()
+    threading.Thread(target=_applier.stop, name="stop operations").start()
 
 
 @signals.worker_shutdown.connect
 def _shutdown(**_: Any) -> None:
+    _applier.stop()
     if _runtime is not None:
         _runtime.stop()

@@ -1,6 +1,6 @@
 """Operations on record: the set each was frozen on, what it did to each instance, and who asked for it and why.
 
-Append-only, which the database itself enforces (migration 0005): outcomes never change, a record only goes forward, and
+Append-only, which the database itself enforces (migration 0006): outcomes never change, a record only goes forward, and
 what was asked for (kind, operator, reason, options) never changes. Only retention may delete.
 """
 
@@ -40,9 +40,9 @@ class FrozenSet(models.Model):
     token = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     kind = models.CharField(max_length=32)
     options = models.JSONField(default=dict)
-    # Nobody else may apply it; null: the system's or a command's.
+    # Nobody else may apply it; null: the system's, or of an account that is removed.
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+", db_index=False
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+", db_index=False
     )
     total = models.PositiveIntegerField(default=0)
     summary = models.JSONField(default=dict, help_text="What the preview showed.")
@@ -141,8 +141,11 @@ class OperationRecord(models.Model):
                 condition=Q(state__in=["INIT", "RUNNING"]) | Q(finished_at__isnull=False),
                 name="operation_end_known",
             ),
+            # An undo that could put nothing back may be tried again.
             models.UniqueConstraint(
-                fields=["undoes"], condition=Q(undoes__isnull=False), name="operation_undoes_once"
+                fields=["undoes"],
+                condition=Q(undoes__isnull=False) & ~Q(state="FAIL"),
+                name="operation_undoes_once",
             ),
         ]
 

@@ -4,25 +4,15 @@ One class each, registered by its kind. It never writes outcomes and knows no ba
 a time, inside the batch's transaction.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from django.contrib.auth.models import User
-from django.db import DatabaseError
-from django.utils import timezone
-
-from instances.engine import hints, lifecycle, states
-from instances.engine.dispatch import dispatch
+from instances.engine import lifecycle, states
 from instances.engine.lifecycle import Touched
-from instances.models import Instance, OperationItem, OperationRecord, StateChange
-from instances.models.operation import ItemOutcome, OperationState
+from instances.models import Instance, OperationRecord
 from instances.operations.parsing import only
 from weops.projects.access import Right
-
-log = logging.getLogger(__name__)
-BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +31,8 @@ class InstanceOperation:
     """One kind of operation.
 
     `right`: what its user must have in an instance's project. `reason_required`: it must be told why. `undoable`: undo may
-    put back what it did; `why_not_undoable` says why not.
+    put back what it did; `why_not_undoable` says why not. `locks_parents`: its change looks at what the instances wait for,
+    which is locked before them.
     """
 
     kind: ClassVar[str]
@@ -49,6 +40,7 @@ class InstanceOperation:
     reason_required: ClassVar[bool] = False
     undoable: ClassVar[bool] = True
     why_not_undoable: ClassVar[str] = ""
+    locks_parents: ClassVar[bool] = False
 
     def parse(self, given: Mapping[str, Any]) -> Any:
         """The options, from JSON-like values. Raises OptionError. By default there are none."""
@@ -86,100 +78,10 @@ class InstanceOperation:
         """Undoes its change on behalf of `record`: {id: image} before and after it, of instances that are locked."""
         return Changed(*lifecycle.restore(before, after, record.pk, self.kind))
 
-    def apply(self, ids: Sequence[int], *, user: User | None, reason: str, source: str) -> OperationRecord:
-        """Does it to the instances, in batches; those in another state are refused and listed, the others proceed.
-
-        The caller has checked that `user` may operate on every one of `ids`.
-        """
-        ids = sorted(set(ids))
-        record = OperationRecord.objects.create(
-            kind=self.kind,
-            operator=user,
-            reason=reason,
-            source=source,
-            total=len(ids),
-            state=OperationState.RUNNING,
-        )
-        for start in range(0, len(ids), BATCH):
-            batch = ids[start : start + BATCH]
-            try:
-                self._apply_batch(batch, record)
-            except Exception:
-                log.exception("operation %s failed on %d instances", record, len(batch))
-                record.failed += len(batch)
-                self._note(
-                    record,
-                    [
-                        OperationItem(
-                            operation=record,
-                            instance_id=pk,
-                            from_state="",
-                            outcome=ItemOutcome.FAILED,
-                            message="An error inside WeOps; its log has the traceback.",
-                        )
-                        for pk in batch
-                    ],
-                )
-        if record.done == record.total:
-            record.state = OperationState.SUCCESS
-        else:
-            record.state = OperationState.PART_SUCCESS if record.done else OperationState.FAIL
-        record.finished_at = timezone.now()
-        record.save(update_fields=["state", "done", "refused", "failed", "finished_at"])
-        return record
-
-    def _apply_batch(self, ids: list[int], record: OperationRecord) -> None:
-        done_now = self.change(ids, record, self.parse({}))
-        changed, touched = done_now.states, done_now.touched
-        refused = [pk for pk in ids if pk not in changed]
-        # What the operation itself did; a quick worker may have gone on since, so the present state tells nothing.
-        history = StateChange.objects.filter(operation_id=record.pk, instance_id__in=list(changed))
-        new_states = dict(history.values_list("instance_id", "to_state"))
-        done = [
-            OperationItem(
-                operation=record,
-                instance_id=pk,
-                from_state=old,
-                to_state=new_states.get(pk, ""),
-                outcome=ItemOutcome.DONE,
-            )
-            for pk, old in changed.items()
-        ]
-        self._note(record, done + self._refusals(refused, record))
-        record.done += len(changed)
-        record.refused += len(refused)
-        try:
-            hints.send(dispatch(touched.groups, touched.serial_tasks))
-        except DatabaseError:
-            # The change stands; the next sweep dispatches.
-            log.exception("what operation %s made ready is not dispatched yet", record)
-
-    def _refusals(self, ids: list[int], record: OperationRecord) -> list[OperationItem]:
-        rows = Instance.objects.select_related("task").in_bulk(ids)
-        items = []
-        for pk in ids:
-            row = rows.get(pk)
-            items.append(
-                OperationItem(
-                    operation=record,
-                    instance_id=pk,
-                    from_state=row.state if row else "",
-                    outcome=ItemOutcome.REFUSED,
-                    message=states.refusal(states.Operation(self.kind), row.state, str(row))
-                    if row
-                    else "There is no such instance any more.",
-                )
-            )
-        return items
-
-    @staticmethod
-    def _note(record: OperationRecord, items: list[OperationItem]) -> None:
-        OperationItem.objects.bulk_create(items, ignore_conflicts=True)
-
     @classmethod
     def allowed_from(cls) -> tuple[str, ...]:
         """States from which it is allowed; all, if it is not in the states' table."""
-        if cls.kind in list(states.Operation):
+        if cls.kind in states.OPERATIONS:
             return states.sources(states.Operation(cls.kind))
         return tuple(states.State)
 
@@ -208,8 +110,3 @@ def get(kind: str) -> InstanceOperation:
 def kinds() -> list[str]:
     """The names of all operations on instances."""
     return sorted(_kinds)
-
-
-def run(kind: str, ids: Sequence[int], *, user: User | None, reason: str, source: str) -> OperationRecord:
-    """Applies the operation called `kind`; see `InstanceOperation.apply`."""
-    return get(kind).apply(ids, user=user, reason=reason, source=source)

@@ -1,0 +1,152 @@
+"""One batch of an operation inside its transaction: who is refused, what is changed, what became of each."""
+
+import logging
+from collections.abc import Sequence
+
+from django.contrib.auth.models import User
+from django.db import InterfaceError, OperationalError, connection, transaction
+
+from instances.engine import lifecycle
+from instances.engine.lifecycle import Touched
+from instances.models import Instance, OperationRecord, Task
+from instances.models.operation import ItemOutcome
+from instances.operations.base import Changed, get
+from instances.operations.outcomes import GONE, INTERNAL_ERROR, Outcome
+from instances.operations.records import SYSTEM, storable
+from weops.projects import access
+from weops.projects.access import Right
+from weops.projects.models import Project
+
+log = logging.getLogger(__name__)
+_STATEMENT_TIMEOUT = "57014"
+
+
+def passing(error: Exception) -> bool:
+    """Whether it is the database that is away, full or busy: a later try may do better, with nothing changed."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    # A statement that took too long is about this batch: a half of it may be quick enough.
+    return getattr(error.__cause__, "sqlstate", None) != _STATEMENT_TIMEOUT
+
+
+class Rights:
+    """What the operator may now: asked anew for each batch, since rights are withdrawn and accounts closed meanwhile."""
+
+    def __init__(self, record: OperationRecord, needed: frozenset[Right]) -> None:
+        self._needed = needed
+        self._everything = record.operator_id is None and record.operator_name == SYSTEM
+        self._user = User.objects.filter(pk=record.operator_id or 0).first()
+        self._name = record.operator_name
+        self._known: dict[int | None, str] = {}
+
+    def refusal(self, project_id: int | None) -> str:
+        """Why nothing may be done in the project; '' if all that is needed may."""
+        if self._everything:
+            return ""
+        if project_id not in self._known:
+            self._known[project_id] = self._ask(project_id)
+        return self._known[project_id]
+
+    def _ask(self, project_id: int | None) -> str:
+        if self._user is None or not self._user.is_active:
+            return f"The account {self._name} is closed."
+        missing = sorted(self._needed - access.rights(self._user, project_id))
+        if not missing:
+            return ""
+        project = Project.objects.filter(pk=project_id or 0).values_list("name", flat=True).first()
+        return f"{self._name} does not have the right to {' and '.join(missing)} in project {project}."
+
+
+class Batch:
+    """`ids` of `record`, to be applied in the transaction of the caller."""
+
+    def __init__(self, record: OperationRecord, ids: Sequence[int]) -> None:
+        self.record = record
+        self.ids = ids
+        self.operation = get(record.kind)
+        self.options = self.operation.parse(record.options)
+        self.failed: dict[int, str] = {}
+
+    def apply(self, *, apart: bool) -> tuple[list[Outcome], Touched]:
+        """The outcome of each of the instances. `apart`: one that cannot be changed fails alone."""
+        before = lifecycle.images(self.ids, parents=self.operation.locks_parents)
+        rows = _rows(list(before))
+        refused = self._refusals(rows)
+        allowed = [pk for pk in self.ids if pk in rows and pk not in refused]
+        changed = self._change_apart(allowed) if apart else self._change(allowed)
+        after = lifecycle.images(list(changed.states))
+        outcomes = []
+        for pk in self.ids:
+            if pk in changed.states:
+                outcomes.append(
+                    Outcome(
+                        pk,
+                        ItemOutcome.DONE,
+                        changed.states[pk],
+                        after[pk]["state"],
+                        changed.messages.get(pk, ""),
+                        before=before[pk],
+                        after=after[pk],
+                    )
+                )
+            else:
+                outcomes.append(
+                    self._untouched(pk, rows.get(pk), refused.get(pk) or changed.messages.get(pk, ""))
+                )
+        return outcomes, changed.touched
+
+    def _untouched(self, pk: int, row: Instance | None, why: str) -> Outcome:
+        if row is None:
+            return Outcome(pk, ItemOutcome.REFUSED, message=GONE)
+        if pk in self.failed:
+            return Outcome(pk, ItemOutcome.FAILED, row.state, message=self.failed[pk])
+        why = why or f"{row} is left as it was: there is nothing to {self.operation.verb()}."
+        return Outcome(pk, ItemOutcome.REFUSED, row.state, message=why)
+
+    def _refusals(self, rows: dict[int, Instance]) -> dict[int, str]:
+        """Why those are refused that are; {} if all are allowed."""
+        rights = Rights(self.record, self.operation.rights(self.options))
+        refused = {pk: why for pk, row in rows.items() if (why := rights.refusal(row.project_id))}
+        asked = [row for pk, row in rows.items() if pk not in refused]
+        return refused | self.operation.refusals(asked, self.options)
+
+    def _change(self, ids: Sequence[int]) -> Changed:
+        return self.operation.change(ids, self.record, self.options) if ids else Changed({})
+
+    def _change_apart(self, ids: Sequence[int]) -> Changed:
+        """Changes `ids`, by halves where that fails; a single one that fails is noted in `failed`."""
+        try:
+            with transaction.atomic():
+                changed = self._change(ids)
+                # What would fail only at the end of the transaction fails here, where it is known whose fault it is.
+                with connection.cursor() as cursor:
+                    cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
+                return changed
+        except Exception as error:
+            if passing(error):
+                raise
+            if len(ids) == 1:
+                log.exception("operation %d failed on instance %d", self.record.pk, ids[0])
+                self.failed[ids[0]] = _message(error)
+                return Changed({})
+        half = len(ids) // 2
+        return _both(self._change_apart(ids[:half]), self._change_apart(ids[half:]))
+
+
+def _message(error: Exception) -> str:
+    first_line = str(error).partition("\n")[0]
+    return f"{INTERNAL_ERROR} It begins: {storable(first_line, 300) or type(error).__name__}"
+
+
+def _both(one: Changed, other: Changed) -> Changed:
+    one.touched.add(other.touched)
+    return Changed(one.states | other.states, one.touched, one.messages | other.messages)
+
+
+def _rows(ids: Sequence[int]) -> dict[int, Instance]:
+    """The instances, each with its task; a task of many is read once."""
+    rows = {row.pk: row for row in Instance.objects.filter(pk__in=ids).order_by("pk")}
+    tasks = Task.objects.in_bulk({row.task_id for row in rows.values()})
+    for row in rows.values():
+        row.task = tasks[row.task_id]
+    return rows

@@ -1,0 +1,72 @@
+"""Undo: an operation of its own on the instances that another one has changed; docs/adr/0008-operations.md, point 8."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db.models import QuerySet
+
+from instances.models import Instance, OperationItem, OperationRecord
+from instances.models.operation import ItemOutcome, OperationState
+from instances.operations.base import Changed, InstanceOperation, get, kinds, register
+from instances.operations.options import OptionError
+from instances.operations.records import UNFINISHED
+from weops.projects.access import Right
+
+KIND = "undo"
+NOT_UNDOABLE_TWICE = "An undo cannot be undone; do the operation once more instead."
+
+
+@register
+class Undo(InstanceOperation):
+    """Its option `operation` is the id of the record that it undoes."""
+
+    kind = KIND
+    right = Right.OPERATE
+    undoable = False
+    locks_parents = True
+    why_not_undoable = NOT_UNDOABLE_TWICE
+
+    def parse(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        number = given.get("operation")
+        if type(number) is not int or set(given) != {"operation"}:
+            raise OptionError("operation", "Write the number of the operation that is to be undone, no more.")
+        return {"operation": number}
+
+    def rights(self, options: dict[str, Any]) -> frozenset[Right]:
+        """What the operation itself needs."""
+        original = OperationRecord.objects.get(pk=options["operation"])
+        operation = get(original.kind)
+        return operation.rights(operation.parse(original.options))
+
+    def change(self, ids: Sequence[int], record: OperationRecord, options: dict[str, Any]) -> Changed:
+        original = OperationRecord.objects.get(pk=options["operation"])
+        images = OperationItem.objects.filter(
+            operation=original, instance_id__in=ids, outcome=ItemOutcome.DONE, before__isnull=False
+        ).values_list("instance_id", "before", "after")
+        before: dict[int, dict[str, Any]] = {}
+        after: dict[int, dict[str, Any]] = {}
+        for pk, was, became in images:
+            before[pk], after[pk] = was or {}, became or {}
+        return get(original.kind).revert(before, after, record)
+
+
+def done_by(record: OperationRecord) -> QuerySet[Instance]:
+    """The instances that the operation has changed."""
+    done = OperationItem.objects.filter(operation=record, outcome=ItemOutcome.DONE)
+    return Instance.objects.filter(pk__in=done.values("instance_id"))
+
+
+def why_not_undoable(record: OperationRecord) -> str:
+    """Why the operation as a whole cannot be undone; '' if it can be tried, instance by instance."""
+    if record.kind not in kinds():
+        return "It is no operation on instances."
+    operation = get(record.kind)
+    if not operation.undoable:
+        return operation.why_not_undoable
+    if record.state in UNFINISHED:
+        return "It is not finished yet; it can be cancelled."
+    if not record.done:
+        return "It changed nothing."
+    undos = OperationRecord.objects.filter(undoes=record).exclude(state=OperationState.FAIL)
+    undone = undos.values_list("id", flat=True).first()
+    return f"It was undone already, by operation #{undone}." if undone else ""
