@@ -69,6 +69,7 @@ class RemoveDependency(InstanceOperation):
     kind = "remove_dependency"
     right = Right.OVERRIDE
     reason_required = True
+    locks_parents = True
     undoable = False
     why_not_undoable = "Removing a dependency cannot be undone: it stays removed in every later life."
 
