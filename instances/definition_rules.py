@@ -10,12 +10,15 @@ from django.core.exceptions import ValidationError
 from instances.engine import dependencies as scopes
 from instances.engine import parameters, schedule
 from instances.engine.schedule import Cycle, ScheduleError
+from instances.engine.states import TaskStatus
 from instances.models import Dependency, Task
 from instances.models.definition import parameter_layers
 from instances.runners import registry
 
 # Fields of a Schedule that have another name as a column of Task.
 SCHEDULE_COLUMNS = {"cycle": "cycle_type", "calendar_dates": "calendar"}
+# Tasks that a message names.
+MOST_NAMED = 5
 _LAYERS = ("project", "workflow", "task")
 _SAMPLE = datetime(2000, 6, 15, tzinfo=UTC)
 _NO_TIME = timedelta(0)
@@ -46,7 +49,7 @@ def faults(task: Task, dependencies: Iterable[Dependency]) -> Faults:
 
 
 def dependency_faults(task: Task, dependencies: list[Dependency]) -> list[str]:
-    """What is wrong with what `task` waits for: a scope that cycles do not have, a pair twice, a circle."""
+    """What is wrong with what `task` waits for: a scope that cycles do not have, offsets, a pair twice, a circle."""
     wrong: list[str] = []
     seen: set[int] = set()
     for dependency in dependencies:
@@ -67,9 +70,14 @@ def dependency_faults(task: Task, dependencies: list[Dependency]) -> list[str]:
 
 def _scope_faults(task: Task, dependency: Dependency) -> Iterator[str]:
     upstream = dependency.upstream
-    message = scopes.problem(dependency.scope, Cycle(task.cycle_type), Cycle(upstream.cycle_type))
+    message = _scope_problem(dependency, task, upstream)
     if message:
         yield f"{upstream.name}: {message}"
+
+
+def _scope_problem(dependency: Dependency, task: Task, upstream: Task) -> str:
+    cycles = Cycle(task.cycle_type), Cycle(upstream.cycle_type)
+    return scopes.problem(dependency.scope, *cycles, dependency.offsets)
 
 
 def _circles(task: Task, upstreams: set[int]) -> Iterator[str]:
@@ -96,6 +104,27 @@ def _schedule(task: Task) -> Iterator[Fault]:
         yield "calendar_mode", "Choose what the calendar does: run only on its dates, or skip them."
     if task.calendar is None and task.calendar_mode:
         yield "calendar", "Choose the calendar whose dates count, or clear the calendar mode."
+
+
+def _dependents(task: Task) -> Iterator[Fault]:
+    """Tasks that wait for this one in a way that its cycle no longer offers; those offline are checked at their submit."""
+    if task.pk is None:
+        return
+    waiting = Dependency.objects.filter(upstream_id=task.pk).exclude(scope="")
+    waiting = (
+        waiting.exclude(task__status=TaskStatus.OFFLINE).select_related("task").order_by("task__name", "pk")
+    )
+    broken = [row for row in waiting if _scope_problem(row, row.task, task)]
+    if broken:
+        named = ", ".join(
+            f"{row.task.name} ({row.task.cycle_type}, {row.scope})" for row in broken[:MOST_NAMED]
+        )
+        more = f" and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
+        yield (
+            "cycle_type",
+            f"These tasks wait for this one with a scope that they cannot have on {task.cycle_type}: {named}{more}. "
+            "Choose another scope there first, such as the default.",
+        )
 
 
 def _durations(task: Task) -> Iterator[Fault]:
@@ -174,6 +203,7 @@ def _value_faults(name: str, value: Any, names: Mapping[str, Any]) -> Iterator[s
 
 _CHECKS: tuple[Callable[[Task], Iterator[Fault]], ...] = (
     _schedule,
+    _dependents,
     _durations,
     _belongings,
     _runner,

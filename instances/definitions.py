@@ -131,7 +131,11 @@ def snapshot(task: Task) -> dict[str, Any]:
     }
     definition["secrets"] = sorted(task.secrets.values_list("name", flat=True))
     definition["dependencies"] = [
-        {"task": _plain(row.upstream), "scope": row.scope}
+        {
+            "task": _plain(row.upstream),
+            "scope": row.scope,
+            **({"offsets": row.offsets} if row.offsets else {}),
+        }
         for row in task.dependencies.select_related("upstream").order_by("id")
     ]
     return definition

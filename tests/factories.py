@@ -130,6 +130,6 @@ def submit(task: Task, since: dt.datetime | None = None, *, note: str = "") -> T
     return version
 
 
-def depend(task: Task, upstream: Task, scope: str = "") -> Dependency:
+def depend(task: Task, upstream: Task, scope: str = "", offsets: str = "") -> Dependency:
     """`task` waits for `upstream`. Works before and after submitting; no rule is checked here."""
-    return Dependency.objects.create(task=task, upstream=upstream, scope=scope)
+    return Dependency.objects.create(task=task, upstream=upstream, scope=scope, offsets=offsets)

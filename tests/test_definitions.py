@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 
 from instances import definitions
 from instances.engine.states import TaskStatus
@@ -101,13 +101,67 @@ class TestRules:
 class TestDependencies:
     def test_scopes_of_the_two_cycles_only(self, task: Task) -> None:
         hourly = make.make_task(task.workflow, cycle_type="HOUR")
-        weekly = make.make_task(task.workflow, cycle_type="WEEK", weekdays=[1])
         definitions.validate(task, [Dependency(task=task, upstream=hourly, scope="CURRENT_DAY")])
         [message] = refused(task, [Dependency(task=task, upstream=hourly, scope="TOMORROW")])["dependencies"]
         assert "CURRENT_DAY" in message
         assert hourly.name in message
-        [message] = refused(weekly, [Dependency(task=weekly, upstream=hourly)])["dependencies"]
-        assert "cannot wait" in message
+
+    def test_offsets_of_ranges_and_lists_only(self, task: Task) -> None:
+        upstream = make.make_task(task.workflow)
+
+        def waits(scope: str, offsets: str) -> Dependency:
+            return Dependency(task=task, upstream=upstream, scope=scope, offsets=offsets)
+
+        definitions.validate(task, [waits("LIST_DAY", "-7,-1")])
+        [message] = refused(task, [waits("LIST_DAY", "")])["dependencies"]
+        assert "takes the days to wait for" in message
+        [message] = refused(task, [waits("CURRENT_DAY", "-1")])["dependencies"]
+        assert (
+            message
+            == f"{upstream.name}: CURRENT_DAY takes no offsets; clear them, or choose a range or a list."
+        )
+
+    @pytest.mark.parametrize(
+        ("scope", "offsets"), [("CURRENT_DAY", "-1"), ("LIST_DAY", ""), ("RANGE_DAY", "a,b")]
+    )
+    def test_the_database_refuses_nonsense(self, task: Task, scope: str, offsets: str) -> None:
+        upstream = make.make_task()
+        with (
+            pytest.raises(IntegrityError, match="dependency_offsets_of_ranges_and_lists"),
+            transaction.atomic(),
+        ):
+            make.depend(task, upstream, scope, offsets)
+
+    def test_a_downstream_that_changes_its_cycle(self, task: Task) -> None:
+        make.depend(task, make.make_task(name="daily"), "RANGE_DAY", "-1,0")
+        make.submit(task)
+        Task.objects.filter(pk=task.pk).update(cycle_type="CRONTAB", crontab="0 2 * * *")
+        make.submit(task)
+        Task.objects.filter(pk=task.pk).update(cycle_type="ONEOFF", run_at=JANUARY, crontab="")
+        with pytest.raises(ValidationError, match="daily: 'RANGE_DAY' is no scope of ONEOFF on DAY; choose"):
+            make.submit(task)
+
+    def test_an_upstream_that_changes_its_cycle(self, task: Task) -> None:
+        upstream = make.make_task(task.workflow)
+        make.submit(upstream)
+        make.depend(task, upstream, "LIST_DAY", "-1")
+        make.depend(make.make_task(task.workflow), upstream)
+        Task.objects.filter(pk=upstream.pk).update(cycle_type="HOUR")
+        make.submit(upstream)  # whoever waits for it is offline: told when it is submitted
+        with pytest.raises(ValidationError, match="no scope of DAY on HOUR"):
+            make.submit(task)
+        Task.objects.filter(pk=upstream.pk).update(cycle_type="DAY")
+        make.submit(task)
+        Task.objects.filter(pk=upstream.pk).update(cycle_type="HOUR")
+        upstream.refresh_from_db()
+        [message] = refused(upstream)["cycle_type"]
+        assert (
+            f"cannot have on HOUR: {task.name} (DAY, LIST_DAY). Choose another scope there first" in message
+        )
+        with pytest.raises(ValidationError, match=task.name):
+            make.submit(upstream)
+        Dependency.objects.filter(task=task).update(scope="", offsets="")
+        make.submit(upstream)
 
     def test_a_pair_once_and_never_with_itself(self, task: Task) -> None:
         upstream = make.make_task()
@@ -166,7 +220,11 @@ class TestSubmit:
         make.depend(task, make.make_task(name="upstream"), "CURRENT_DAY")
         second = make.submit(task)
         assert second.number == 2
-        assert second.definition["dependencies"][0]["scope"] == "CURRENT_DAY"
+        [saved] = second.definition["dependencies"]
+        assert (saved["scope"], "offsets" in saved) == ("CURRENT_DAY", False)
+        Dependency.objects.filter(task=task).update(scope="LIST_DAY", offsets="-1")
+        second = make.submit(task)
+        assert second.definition["dependencies"][0]["offsets"] == "-1"
         task.secrets.add(make.make_secret(task.workflow.project, "token", "hunter2hunter2"))
         third = make.submit(task)
         assert third.definition["secrets"] == ["token"]

@@ -1,10 +1,17 @@
 """Dependencies between tasks: which upstream data times an instance waits for, and circles among tasks.
 
-A dependency has a scope, such as CURRENT_DAY: an interval of time around the downstream data time D, counted
-in whole hours, days, months... on the wall clock of the downstream task's zone, so that a day on which clocks
-change has its 23 or 25 hours. The upstream's own schedule decides which data times exist in it; if there are
-none, there is nothing to wait for. The scopes of each pair of cycles stand in one table, `_SCOPES`, the
-default first. Pure functions.
+A dependency has a scope, such as CURRENT_DAY (`dependency_scopes.py`). A scope names units of time around the
+downstream data time D: minutes, hours, days, weeks, months, years on the wall clock of the downstream task's zone.
+
+- A unit lasts from its first instant to the first instant of the next one. So a day on which clocks change has its 23
+  or 25 hours, an hour that is repeated is one hour, and every instant belongs to exactly one unit.
+- "Previous" is the unit before it that the clock really showed.
+- Offsets are counted on the wall clock: the hour -1 of 04:00 is 03:00. What clocks jumped over is, as in schedules, the
+  unit in which they landed.
+- The upstream's own schedule decides which data times exist in the units; if there are none, there is nothing to wait
+  for. Only a list names its units one by one: one without a data time is required all the same, and never comes.
+
+Pure functions.
 """
 
 from __future__ import annotations
@@ -13,69 +20,125 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from functools import partial
+from typing import NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
 
+from instances.engine.dependency_scopes import (
+    DependencyError,
+    canonical,
+    offsets_of,
+    problem,
+    scopes,
+    takes_offsets,
+)
 from instances.engine.schedule import Cycle, Schedule, data_times, is_data_time, previous_data_time
 from instances.engine.zone import TICK, first_instant, wall, zone
+
+__all__ = [
+    "DependencyError",
+    "Required",
+    "canonical",
+    "find_cycle",
+    "never_comes",
+    "problem",
+    "required",
+    "scopes",
+    "takes_offsets",
+    "topological_layers",
+    "upstream_data_times",
+]
 
 K = TypeVar("K")
 
 
-class DependencyError(ValueError):
-    """A scope that a pair of cycles does not have, or a circle; the message says what to do."""
+class Required(NamedTuple):
+    """An upstream data time (UTC) that is waited for. `exists`: the upstream's schedule has it."""
+
+    data_time: datetime
+    exists: bool
 
 
-def scopes(downstream: Cycle, upstream: Cycle) -> tuple[str, ...]:
-    """The scopes that a dependency between two cycles may have, the default first; none: it cannot exist."""
-    return tuple(_SCOPES.get((downstream, upstream), ()))
+def required(
+    scope: str, downstream: Schedule, data_time: datetime, upstream: Schedule, offsets: str = ""
+) -> tuple[Required, ...]:
+    """What the downstream instance of `data_time` waits for, ascending.
 
-
-def problem(scope: str, downstream: Cycle, upstream: Cycle) -> str:
-    """What is wrong with a scope (empty: the default) and what to choose instead, or an empty text."""
-    known = scopes(downstream, upstream)
-    if not known:
-        possible = ", ".join(cycle for cycle in Cycle if scopes(downstream, cycle))
-        return f"A {downstream} task cannot wait for a {upstream} task; it can wait for: {possible}."
-    if scope and scope not in known:
-        return f"{scope[:60]!r} is no scope of {downstream} on {upstream}; choose {' or '.join(known)}."
-    return ""
-
-
-def upstream_data_times(
-    scope: str, downstream: Schedule, data_time: datetime, upstream: Schedule
-) -> tuple[datetime, ...]:
-    """The upstream data times (UTC, ascending) that the downstream instance of `data_time` waits for.
-
-    Of the downstream only its cycle and zone count. An empty scope is the default of the two cycles. Raises
-    DependencyError for a scope that the two cycles do not have.
+    Of the downstream only its cycle and zone count. An empty scope is the default of the two cycles; `offsets` belong
+    to ranges and lists. Raises DependencyError for what the two cycles cannot have.
     """
     if data_time.tzinfo is None:
         raise ValueError("data_time must carry a time zone")
-    if message := problem(scope, downstream.cycle, upstream.cycle):
+    if message := problem(scope, downstream.cycle, upstream.cycle, offsets):
         raise DependencyError(message)
-    rules = _SCOPES[downstream.cycle, upstream.cycle]
-    rule = rules[scope] if scope else next(iter(rules.values()))
-    return tuple(rule(_Downstream(downstream.timezone, data_time), upstream))
+    scope = scope or scopes(downstream.cycle, upstream.cycle)[0]
+    at = _Downstream(zone(downstream.timezone), data_time, downstream.cycle)
+    if not takes_offsets(scope):
+        return tuple(Required(found, True) for found in _RULES[scope](at, upstream))
+    kind, _, unit = scope.lower().partition("_")
+    numbers = offsets_of(scope, offsets)
+    if kind == "range":
+        begin, end = at.offset(unit, numbers[0]).begin, at.offset(unit, numbers[1]).end
+        return tuple(Required(found, True) for found in data_times(upstream, begin, end - TICK))
+    return _listed(at, upstream, unit, numbers)
+
+
+def upstream_data_times(
+    scope: str, downstream: Schedule, data_time: datetime, upstream: Schedule, offsets: str = ""
+) -> tuple[datetime, ...]:
+    """The data times alone of what is `required`."""
+    return tuple(found for found, _ in required(scope, downstream, data_time, upstream, offsets))
+
+
+def never_comes(upstream: Schedule, data_time: datetime) -> bool:
+    """Whether the upstream's schedule, as it is now, has no such data time: nobody will generate that instance."""
+    return not is_data_time(upstream, data_time)
+
+
+class _Span(NamedTuple):
+    """A unit of time: [begin, end)."""
+
+    begin: datetime
+    end: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class _Downstream:
-    """A downstream instance: its zone and data time, and the local times around it."""
+    """A downstream instance, and the units of time around its data time."""
 
-    timezone: str
+    tz: ZoneInfo
     data_time: datetime
+    cycle: Cycle
 
-    def start(self, unit: str, steps: int = 0) -> datetime:
-        """The instant when the hour, day, week... of the data time starts, or the one so many steps later.
+    def current(self, unit: str) -> _Span:
+        return _span(self.tz, self.label(unit), unit)
 
-        A start that the clocks jumped over is the first instant after the jump.
-        """
-        tz = zone(self.timezone)
-        local = _step(_floor(wall(tz, self.data_time), unit), unit, steps)
-        return first_instant(tz, local)[0]
+    def label(self, unit: str) -> datetime:
+        """The local time at which the data time's own unit begins, whether or not the clock showed it."""
+        return _floor(_floor(wall(self.tz, self.data_time), _GRAIN[self.cycle]), unit)
+
+    def previous_label(self, unit: str) -> datetime:
+        """The local begin of the unit before that which the clock really showed."""
+        return _floor(wall(self.tz, self.current(unit).begin - TICK), unit)
+
+    def offset(self, unit: str, steps: int) -> _Span:
+        return _span(self.tz, _step(self.label(unit), unit, steps), unit)
 
 
-Rule = Callable[[_Downstream, Schedule], Iterable[datetime]]
+# What a data time names of the wall clock: a day's first instant is the whole day, even if it is shown as 01:00.
+_GRAIN: dict[Cycle, str] = {
+    **dict.fromkeys((Cycle.MINUTE, Cycle.CRONTAB, Cycle.ONEOFF), "minute"),
+    Cycle.HOUR: "hour",
+    **dict.fromkeys((Cycle.DAY, Cycle.WEEK, Cycle.MONTH, Cycle.YEAR), "day"),
+}
+
+
+def _span(tz: ZoneInfo, label: datetime, unit: str) -> _Span:
+    """The unit that begins at a local time; if clocks jumped over all of it, the one in which they landed."""
+    begin, end = first_instant(tz, label)[0], first_instant(tz, _step(label, unit, 1))[0]
+    if begin == end:
+        end = first_instant(tz, _step(_floor(wall(tz, begin), unit), unit, 1))[0]
+    return _Span(begin, end)
 
 
 def _floor(local: datetime, unit: str) -> datetime:
@@ -100,70 +163,93 @@ def _step(local: datetime, unit: str, steps: int) -> datetime:
     return local + steps * timedelta(**{unit + "s": 1})
 
 
-def _within(unit: str, steps: int) -> Rule:
-    """[start, end) of one unit, counted from the data time's own: 0 is it, -1 the one before."""
+# Rules: from a downstream instance and an upstream schedule to data times.
 
-    def rule(at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
-        begin, end = at.start(unit, steps), at.start(unit, steps + 1)
-        return data_times(upstream, begin, end - TICK) if begin < end else ()
-
-    return rule
+Rule = Callable[[_Downstream, Schedule], Iterable[datetime]]
 
 
-def _up_to(unit: str, steps: int) -> Rule:
-    """(start, D]: from after a unit's start (counted as above) up to the data time itself."""
-
-    def rule(at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
-        return data_times(upstream, at.start(unit, steps) + TICK, at.data_time)
-
-    return rule
+def _within(upstream: Schedule, span: _Span) -> Iterable[datetime]:
+    return data_times(upstream, span.begin, span.end - TICK)
 
 
-def _end_of(unit: str, steps: int) -> Rule:
-    """The last day of a unit."""
-
-    def rule(at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
-        end = at.start(unit, steps + 1)
-        return data_times(upstream, _Downstream(at.timezone, end - TICK).start("day"), end - TICK)
-
-    return rule
+def _current(unit: str, at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
+    return _within(upstream, at.current(unit))
 
 
-def _latest(at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
-    """The upstream's data time at D, or else its last one before D."""
-    if is_data_time(upstream, at.data_time):
-        return (at.data_time,)
-    before = previous_data_time(upstream, at.data_time)
+def _previous(unit: str, at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
+    return _within(upstream, _span(at.tz, at.previous_label(unit), unit))
+
+
+def _later(unit: str, at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
+    """(begin of the previous unit, D]."""
+    begin = _span(at.tz, at.previous_label(unit), unit).begin
+    return data_times(upstream, begin + TICK, at.data_time)
+
+
+def _day_of_previous_week(days: int, at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
+    """`days` after Monday."""
+    return _within(upstream, _span(at.tz, _step(at.previous_label("week"), "day", days), "day"))
+
+
+def _first_day_of_previous_month(at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
+    return _within(upstream, _span(at.tz, at.previous_label("month"), "day"))
+
+
+def _last_day_of_previous_month(at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
+    last = wall(at.tz, at.current("month").begin - TICK)
+    return _within(upstream, _span(at.tz, _floor(last, "day"), "day"))
+
+
+def _last_before(unit: str, at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
+    before = previous_data_time(upstream, at.current(unit).begin)
     return () if before is None else (before,)
 
 
-def _only(_: _Downstream, upstream: Schedule) -> Iterable[datetime]:
-    """The one data time of a one-off task, whenever it is."""
+def _latest(at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
+    latest = previous_data_time(upstream, at.data_time + TICK)
+    return () if latest is None else (latest,)
+
+
+def _latest_or_only(at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
+    if upstream.cycle is not Cycle.ONEOFF:
+        return _latest(at, upstream)
     return data_times(upstream, upstream.run_at, upstream.run_at) if upstream.run_at else ()
 
 
-_SCOPES: dict[tuple[Cycle, Cycle], dict[str, Rule]] = {
-    (Cycle.ONEOFF, Cycle.ONEOFF): {"CURRENT": _only},
-    (Cycle.CRONTAB, Cycle.CRONTAB): {"CURRENT": _latest},
-    (Cycle.MINUTE, Cycle.MINUTE): {"CURRENT_MINUTE": _within("minute", 0)},
-    (Cycle.HOUR, Cycle.HOUR): {"CURRENT_HOUR": _within("hour", 0)},
-    (Cycle.DAY, Cycle.DAY): {"CURRENT_DAY": _within("day", 0)},
-    (Cycle.WEEK, Cycle.WEEK): {"CURRENT_WEEK": _within("week", 0)},
-    (Cycle.MONTH, Cycle.MONTH): {"CURRENT_MONTH": _within("month", 0)},
-    (Cycle.YEAR, Cycle.YEAR): {"CURRENT_YEAR": _within("year", 0)},
-    (Cycle.DAY, Cycle.HOUR): {
-        "PREVIOUS_DAY_LATER_OFFSET_HOUR": _up_to("day", -1),
-        "PREVIOUS_DAY": _within("day", -1),
-        "CURRENT_DAY": _within("day", 0),
-    },
-    (Cycle.MONTH, Cycle.DAY): {
-        "PREVIOUS_MONTH": _within("month", -1),
-        "CURRENT_MONTH": _within("month", 0),
-        "PREVIOUS_END_OF_MONTH": _end_of("month", -1),
-        "CURRENT_DAY": _within("day", 0),
-        "PREVIOUS_DAY": _within("day", -1),
-    },
+_RULES: dict[str, Rule] = {
+    "CURRENT_MINUTE": partial(_current, "minute"),
+    "PREVIOUS_MINUTE_CYCLE": partial(_last_before, "minute"),
+    "CURRENT_HOUR": partial(_current, "hour"),
+    "PREVIOUS_HOUR": partial(_previous, "hour"),
+    "PREVIOUS_HOUR_LATER_OFFSET_MINUTE": partial(_later, "hour"),
+    "PREVIOUS_HOUR_CYCLE": partial(_last_before, "hour"),
+    "CURRENT_DAY": partial(_current, "day"),
+    "PREVIOUS_DAY": partial(_previous, "day"),
+    "PREVIOUS_DAY_LATER_OFFSET_HOUR": partial(_later, "day"),
+    "PREVIOUS_DAY_LATER_OFFSET_MINUTE": partial(_later, "day"),
+    "ALL_DAY_OF_YEAR": partial(_current, "year"),
+    "RECENT_DATE": _latest,
+    "CURRENT_WEEK": partial(_current, "week"),
+    "PREVIOUS_WEEK": partial(_previous, "week"),
+    "PREVIOUS_FRIDAY": partial(_day_of_previous_week, 4),
+    "PREVIOUS_WEEKEND": partial(_day_of_previous_week, 6),
+    "CURRENT_MONTH": partial(_current, "month"),
+    "PREVIOUS_MONTH": partial(_previous, "month"),
+    "PREVIOUS_BEGIN_OF_MONTH": _first_day_of_previous_month,
+    "PREVIOUS_END_OF_MONTH": _last_day_of_previous_month,
+    "ALL_MONTH_OF_YEAR": partial(_current, "year"),
+    "CURRENT_YEAR": partial(_current, "year"),
+    "CURRENT": _latest_or_only,
 }
+
+
+def _listed(at: _Downstream, upstream: Schedule, unit: str, numbers: Iterable[int]) -> tuple[Required, ...]:
+    """Every unit of a list: its data times, or else its begin, which never comes."""
+    found: dict[datetime, bool] = {}
+    for span in dict.fromkeys(at.offset(unit, number) for number in numbers):
+        existing = dict.fromkeys(_within(upstream, span), True)
+        found |= existing or {span.begin: False}
+    return tuple(Required(data_time, exists) for data_time, exists in sorted(found.items()))
 
 
 def find_cycle(edges: Mapping[K, Iterable[K]], start: K | None = None) -> list[K] | None:

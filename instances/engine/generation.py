@@ -106,9 +106,9 @@ class _Edges:
 
 @lru_cache(maxsize=50_000)
 def _resolved(
-    scope: str, downstream: Schedule, data_time: dt.datetime, upstream: Schedule
+    scope: str, offsets: str, downstream: Schedule, data_time: dt.datetime, upstream: Schedule
 ) -> tuple[dt.datetime, ...]:
-    return upstream_data_times(scope, downstream, data_time, upstream)
+    return upstream_data_times(scope, downstream, data_time, upstream, offsets)
 
 
 def _wanted(groups: Sequence[DueTasks], now: dt.datetime) -> list[Wanted]:
@@ -186,6 +186,7 @@ class _Rule:
 
     upstream_id: int
     scope: str
+    offsets: str
     schedule: Schedule
 
 
@@ -194,17 +195,17 @@ def _rules(wanted: Sequence[Wanted], schedules: Mapping[int, Schedule]) -> dict[
     known = {**schedules, **{w.task_id: w.schedule for w in wanted}}
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT task_id, upstream_id, scope FROM instances_dependency WHERE task_id = ANY(%s::bigint[]) "
+            "SELECT task_id, upstream_id, scope, offsets FROM instances_dependency WHERE task_id = ANY(%s::bigint[]) "
             "ORDER BY task_id, id",
             [array({w.task_id for w in wanted})],
         )
         rows = cursor.fetchall()
     known |= backlog.schedules(
-        backlog.fingerprints({upstream_id for _, upstream_id, _ in rows if upstream_id not in known})
+        backlog.fingerprints({upstream_id for _, upstream_id, *_ in rows if upstream_id not in known})
     )
     rules: dict[int, list[_Rule]] = defaultdict(list)
-    for task_id, upstream_id, scope in rows:
-        rules[task_id].append(_Rule(upstream_id, scope, known[upstream_id]))
+    for task_id, upstream_id, scope, offsets in rows:
+        rules[task_id].append(_Rule(upstream_id, scope, offsets, known[upstream_id]))
     return rules
 
 
@@ -212,16 +213,16 @@ def _resolve_edges(wanted: Sequence[Wanted], moments: _Moments, schedules: Mappi
     """What each wanted instance waits for: its task's dependencies, and itself for orderly tasks."""
     edges = _Edges()
     rules = _rules(wanted, schedules)
-    resolved: dict[tuple[str, int, int, int], list[int]] = {}
+    resolved: dict[tuple[str, str, int, int, int], list[int]] = {}
     for w in wanted:
         moment = moments.place(w.data_time)
         met: set[tuple[int, int]] = set()
         for rule in rules.get(w.task_id, ()):
             # Schedules are shared: the same object, the same schedule. Hashing one takes longer than all else here.
-            key = (rule.scope, id(w.schedule), moment, id(rule.schedule))
+            key = (rule.scope, rule.offsets, id(w.schedule), moment, id(rule.schedule))
             places = resolved.get(key)
             if places is None:
-                times = _resolved(rule.scope, w.schedule, w.data_time, rule.schedule)
+                times = _resolved(rule.scope, rule.offsets, w.schedule, w.data_time, rule.schedule)
                 places = resolved[key] = [moments.place(time) for time in times]
             for place in places:
                 # Two scopes on the same upstream task may overlap.

@@ -248,22 +248,35 @@ class TaskVersion(models.Model):
 
 
 class Dependency(models.Model):
-    """`task` waits for the instances of `upstream` that `scope` chooses (engine/dependencies.py)."""
+    """`task` waits for the instances of `upstream` that `scope` and `offsets` choose (engine/dependencies.py)."""
 
     task = models.ForeignKey(Task, models.CASCADE, related_name="dependencies")
     upstream = models.ForeignKey(Task, models.PROTECT, related_name="dependents")
     scope = models.CharField(max_length=40, blank=True, help_text="Empty: the default of the two cycles.")
+    offsets = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Of ranges and lists, such as -1,0; counted from the data time of the task.",
+    )
 
     class Meta:
         ordering = ["task", "id"]
         verbose_name_plural = "dependencies"
         constraints = [
-            models.UniqueConstraint(fields=["task", "upstream", "scope"], name="dependency_once"),
+            models.UniqueConstraint(fields=["task", "upstream", "scope", "offsets"], name="dependency_once"),
             models.CheckConstraint(condition=~Q(task=F("upstream")), name="dependency_not_on_itself"),
+            models.CheckConstraint(
+                condition=Q(scope__regex="^(RANGE|LIST)_", offsets__regex=r"^[-+0-9][-+0-9 ,]*$")
+                | (~Q(scope__regex="^(RANGE|LIST)_") & Q(offsets="")),
+                name="dependency_offsets_of_ranges_and_lists",
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.task} waits for {self.upstream} ({self.scope})"
+        scope = f"{self.scope} {self.offsets}".strip() or "default scope"
+        return f"{self.task} waits for {self.upstream} ({scope})"
 
 
 def parameter_layers(task: Task) -> list[dict[str, Any]]:

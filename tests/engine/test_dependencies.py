@@ -1,24 +1,22 @@
-"""Which upstream data times each scope waits for, against a slow oracle; circles and layers among tasks."""
+"""Which upstream data times each scope waits for: every pair of cycles, ordinary days and days on which clocks change."""
 
-from datetime import UTC, date, datetime, time, timedelta
-from itertools import pairwise, product
+from datetime import UTC, datetime, time, timedelta
+from itertools import product
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from instances.engine.dependencies import (
     DependencyError,
-    find_cycle,
     problem,
+    required,
     scopes,
-    topological_layers,
+    takes_offsets,
     upstream_data_times,
 )
-from instances.engine.schedule import Cycle, Schedule, data_times
+from instances.engine.dependency_scopes import SCOPES
+from instances.engine.schedule import Cycle, Schedule
 
-TICK = datetime.resolution
 SHANGHAI, NEW_YORK = "Asia/Shanghai", "America/New_York"
 DAILY, HOURLY = Schedule(Cycle.DAY, SHANGHAI), Schedule(Cycle.HOUR, SHANGHAI)
 
@@ -102,11 +100,12 @@ def test_january_waits_for_days_of_the_year_before():
     ],
 )
 def test_equal_schedules_wait_for_the_same_data_time(schedule, data_time):
-    (scope,) = scopes(schedule.cycle, schedule.cycle)
+    scope = scopes(schedule.cycle, schedule.cycle)[0]
     assert scope == (
         "CURRENT" if schedule.cycle in (Cycle.ONEOFF, Cycle.CRONTAB) else f"CURRENT_{schedule.cycle}"
     )
     assert waits(scope, schedule, at(data_time), schedule) == (at(data_time),)
+    assert waits("", schedule, at(data_time), schedule) == (at(data_time),)
 
 
 def test_current_week_begins_on_monday():
@@ -129,6 +128,9 @@ def test_a_one_off_task_waits_for_the_other_whenever_it_is():
         Schedule(Cycle.ONEOFF, SHANGHAI, run_at=at(text)) for text in ("2026-01-01", "2027-01-01")
     )
     assert waits("CURRENT", before, at("2026-01-01"), after) == (at("2027-01-01"),)
+    assert waits("CURRENT", DAILY, at("2026-01-01"), after) == (at("2027-01-01"),)
+    assert waits("CURRENT_DAY", before, at("2026-01-01"), after) == ()
+    assert waits("CURRENT", before, at("2026-01-01"), Schedule(Cycle.ONEOFF, SHANGHAI)) == ()
 
 
 @pytest.mark.parametrize(("day", "hours"), [("2026-03-08", 23), ("2026-03-09", 24), ("2026-11-01", 25)])
@@ -151,205 +153,178 @@ def test_tasks_in_two_zones():
     assert len(waits("CURRENT_DAY", new_york, at("2026-03-25", NEW_YORK), HOURLY)) == 24
 
 
-def test_pairs_and_scopes_that_do_not_exist_are_refused():
-    assert scopes(Cycle.DAY, Cycle.HOUR)[0] == "PREVIOUS_DAY_LATER_OFFSET_HOUR"
-    assert scopes(Cycle.HOUR, Cycle.ONEOFF) == ()
+def test_scopes_that_a_pair_does_not_have_are_refused():
     assert problem("", Cycle.DAY, Cycle.HOUR) == problem("CURRENT_DAY", Cycle.DAY, Cycle.HOUR) == ""
     assert problem("NEXT_DAY", Cycle.MONTH, Cycle.MONTH) == (
-        "'NEXT_DAY' is no scope of MONTH on MONTH; choose CURRENT_MONTH."
+        "'NEXT_DAY' is no scope of MONTH on MONTH; choose CURRENT_MONTH or RECENT_DATE."
     )
-    oneoff = Schedule(Cycle.ONEOFF, run_at=at("2026-01-01"))
-    with pytest.raises(
-        DependencyError, match="A DAY task cannot wait for a ONEOFF task; it can wait for: HOUR, DAY"
-    ):
-        waits("CURRENT_DAY", DAILY, at("2026-03-25"), oneoff)
-    with pytest.raises(DependencyError, match="choose CURRENT_DAY"):
+    with pytest.raises(DependencyError, match="choose CURRENT_DAY or RANGE_DAY or LIST_DAY"):
         waits("CURRENT_HOUR", DAILY, at("2026-03-25"), DAILY)
+    with pytest.raises(DependencyError, match="no scope of HOUR on DAY"):
+        required("LIST_HOUR", HOURLY, at("2026-03-25"), DAILY, "-1")
     with pytest.raises(ValueError, match="time zone"):
         waits("CURRENT_DAY", DAILY, datetime(2026, 3, 25), DAILY)  # noqa: DTZ001
 
 
-# The oracle: of all data times around D, keep those whose local reading stands in the right relation to D's.
+# The table as WeData's SDK lists it (module v20250806, DependencyTaskBrief): time dimension and instance scope.
+WEDATA = """
+MINUTE MINUTE MINUTE/CURRENT_MINUTE MINUTE/PREVIOUS_MINUTE_CYCLE RANGE_MINUTE LIST_MINUTE
+MINUTE HOUR HOUR/CURRENT_HOUR RANGE_HOUR LIST_HOUR
+MINUTE DAY DAY/CURRENT_DAY RANGE_DAY LIST_DAY
+MINUTE WEEK WEEK/CURRENT_WEEK
+MINUTE MONTH MONTH/CURRENT_MONTH
+MINUTE YEAR YEAR/CURRENT_YEAR
+MINUTE ONEOFF DAY/CURRENT_DAY
+HOUR MINUTE HOUR/PREVIOUS_HOUR_LATER_OFFSET_MINUTE HOUR/PREVIOUS_HOUR HOUR/CURRENT_HOUR RANGE_MINUTE LIST_MINUTE
+HOUR HOUR HOUR/CURRENT_HOUR HOUR/PREVIOUS_HOUR_CYCLE RANGE_HOUR LIST_HOUR
+HOUR DAY DAY/CURRENT_DAY RANGE_DAY LIST_DAY
+HOUR WEEK WEEK/CURRENT_WEEK
+HOUR MONTH MONTH/CURRENT_MONTH
+HOUR YEAR YEAR/CURRENT_YEAR
+HOUR ONEOFF DAY/CURRENT_DAY
+DAY MINUTE DAY/PREVIOUS_DAY_LATER_OFFSET_MINUTE DAY/PREVIOUS_DAY DAY/CURRENT_DAY RANGE_MINUTE LIST_MINUTE
+DAY HOUR DAY/PREVIOUS_DAY_LATER_OFFSET_HOUR DAY/PREVIOUS_DAY DAY/CURRENT_DAY RANGE_HOUR LIST_HOUR
+DAY DAY DAY/CURRENT_DAY RANGE_DAY LIST_DAY
+DAY WEEK WEEK/CURRENT_WEEK DAY/RECENT_DATE
+DAY MONTH MONTH/CURRENT_MONTH DAY/RECENT_DATE
+DAY YEAR YEAR/CURRENT_YEAR DAY/RECENT_DATE
+DAY ONEOFF DAY/CURRENT_DAY
+WEEK MINUTE WEEK/PREVIOUS_WEEK WEEK/CURRENT_WEEK RANGE_MINUTE LIST_MINUTE
+WEEK HOUR WEEK/PREVIOUS_WEEK WEEK/CURRENT_WEEK RANGE_HOUR LIST_HOUR
+WEEK DAY WEEK/PREVIOUS_WEEK WEEK/PREVIOUS_FRIDAY WEEK/PREVIOUS_WEEKEND WEEK/CURRENT_WEEK DAY/CURRENT_DAY DAY/PREVIOUS_DAY RANGE_DAY LIST_DAY
+WEEK WEEK WEEK/CURRENT_WEEK DAY/RECENT_DATE
+WEEK MONTH MONTH/CURRENT_MONTH DAY/RECENT_DATE
+WEEK YEAR YEAR/CURRENT_YEAR
+WEEK ONEOFF WEEK/CURRENT_WEEK
+MONTH MINUTE MONTH/PREVIOUS_MONTH MONTH/CURRENT_MONTH RANGE_MINUTE LIST_MINUTE
+MONTH HOUR MONTH/PREVIOUS_MONTH MONTH/CURRENT_MONTH RANGE_HOUR LIST_HOUR
+MONTH DAY MONTH/PREVIOUS_MONTH MONTH/PREVIOUS_END_OF_MONTH MONTH/CURRENT_MONTH DAY/CURRENT_DAY DAY/PREVIOUS_DAY RANGE_DAY LIST_DAY
+MONTH WEEK MONTH/PREVIOUS_MONTH MONTH/CURRENT_MONTH DAY/RECENT_DATE
+MONTH MONTH MONTH/CURRENT_MONTH DAY/RECENT_DATE
+MONTH YEAR YEAR/CURRENT_YEAR
+MONTH ONEOFF MONTH/CURRENT_MONTH
+YEAR MINUTE YEAR/CURRENT_YEAR RANGE_MINUTE LIST_MINUTE
+YEAR HOUR YEAR/CURRENT_YEAR RANGE_HOUR LIST_HOUR
+YEAR DAY DAY/ALL_DAY_OF_YEAR DAY/CURRENT_DAY DAY/PREVIOUS_DAY RANGE_DAY LIST_DAY
+YEAR WEEK YEAR/CURRENT_YEAR
+YEAR MONTH MONTH/ALL_MONTH_OF_YEAR MONTH/CURRENT_MONTH MONTH/PREVIOUS_MONTH MONTH/PREVIOUS_END_OF_MONTH MONTH/PREVIOUS_BEGIN_OF_MONTH DAY/RECENT_DATE
+YEAR YEAR YEAR/CURRENT_YEAR DAY/RECENT_DATE
+YEAR ONEOFF YEAR/CURRENT_YEAR
+ONEOFF MINUTE DAY/CURRENT_DAY
+ONEOFF HOUR DAY/CURRENT_DAY
+ONEOFF DAY DAY/CURRENT_DAY
+ONEOFF WEEK WEEK/CURRENT_WEEK
+ONEOFF MONTH MONTH/CURRENT_MONTH
+ONEOFF YEAR YEAR/CURRENT_YEAR
+ONEOFF ONEOFF DAY/CURRENT_DAY
+CRONTAB CRONTAB CRONTAB/CURRENT
+"""  # noqa: E501
 
 
-def week_of(day):
-    return day.isocalendar()[:2]
+@pytest.mark.parametrize("line", WEDATA.strip().splitlines())
+def test_the_table_of_wedata(line):
+    down, up, *listed = line.split()
+    wanted = {word.rpartition("/")[2]: word.partition("/")[0] for word in listed}
+    known = scopes(Cycle(down), Cycle(up))
+    assert {
+        scope: SCOPES[scope].dimension for scope in known if scope != "CURRENT" or up == "CRONTAB"
+    } == wanted
+    # What we add: a one-off task may be waited for whenever it runs.
+    assert set(known) - set(wanted) == ({"CURRENT"} if up == "ONEOFF" else set())
 
 
-def month_before(day):
-    return (day.year, day.month - 1) if day.month > 1 else (day.year - 1, 12)
+def test_every_pair_has_scopes_that_mean_something():
+    assert {scope for pair in product(Cycle, Cycle) for scope in scopes(*pair)} == set(SCOPES)
+    for down, up in product(Cycle, Cycle):
+        known = scopes(down, up)
+        assert len(set(known)) == len(known) > 0
+        assert not takes_offsets(known[0]), "the default needs no offsets"
+        times = waits("", Schedule(down, SHANGHAI), at("2026-03-25"), EXAMPLES[up])
+        assert all(moment.tzinfo is UTC for moment in times)
 
 
-ORACLE = {
-    "CURRENT_MINUTE": lambda u, d: u.replace(second=0) == d.replace(second=0),
-    "CURRENT_HOUR": lambda u, d: (u.date(), u.hour) == (d.date(), d.hour),
-    "CURRENT_DAY": lambda u, d: u.date() == d.date(),
-    "PREVIOUS_DAY": lambda u, d: u.date() == d.date() - timedelta(days=1),
-    "CURRENT_WEEK": lambda u, d: week_of(u) == week_of(d),
-    "CURRENT_MONTH": lambda u, d: (u.year, u.month) == (d.year, d.month),
-    "PREVIOUS_MONTH": lambda u, d: (u.year, u.month) == month_before(d),
-    "PREVIOUS_END_OF_MONTH": lambda u, d: u.date() == d.date().replace(day=1) - timedelta(days=1),
-    "CURRENT_YEAR": lambda u, d: u.year == d.year,
+EXAMPLES = {
+    Cycle.ONEOFF: Schedule(Cycle.ONEOFF, SHANGHAI, run_at=at("2026-03-25T08:07")),
+    Cycle.MINUTE: Schedule(Cycle.MINUTE, SHANGHAI, step=30),
+    Cycle.HOUR: HOURLY,
+    Cycle.DAY: DAILY,
+    Cycle.WEEK: Schedule(Cycle.WEEK, SHANGHAI, weekdays=(1, 5)),
+    Cycle.MONTH: Schedule(Cycle.MONTH, SHANGHAI, month_days=(1, -1)),
+    Cycle.YEAR: Schedule(Cycle.YEAR, SHANGHAI, months=(3, 6), month_days=(25,)),
+    Cycle.CRONTAB: Schedule(Cycle.CRONTAB, SHANGHAI, crontab="30 2 * * MON-FRI"),
 }
-REACH = {Cycle.MINUTE: 1, Cycle.HOUR: 3, Cycle.DAY: 3, Cycle.WEEK: 9, Cycle.MONTH: 64, Cycle.YEAR: 370}
 
 
-def expected(scope, downstream, data_time, upstream):
-    tz, reach = ZoneInfo(downstream.timezone), timedelta(days=REACH[downstream.cycle])
-    around = data_times(upstream, data_time - reach, data_time + reach)
-    if scope == "PREVIOUS_DAY_LATER_OFFSET_HOUR":  # yesterday's but for its first instant, and D
-        yesterday = on_the_wall(data_time, tz).date() - timedelta(days=1)
-        last_before = [u for u in around if u < data_time and on_the_wall(u - TICK, tz).date() == yesterday]
-        return tuple(last_before) + ((data_time,) if data_time in around else ())
-    return tuple(u for u in around if ORACLE[scope](on_the_wall(u, tz), on_the_wall(data_time, tz)))
-
-
-def on_the_wall(moment, tz):
-    return moment.astimezone(tz).replace(tzinfo=None, fold=0)
-
-
-CLOCKS_CHANGE_AT_MIDNIGHT = ("Africa/Cairo", "America/Havana", "Asia/Beirut", "America/Sao_Paulo")
-ZONES = st.sampled_from(
-    ("UTC", SHANGHAI, NEW_YORK, "Europe/London", "Australia/Lord_Howe", *CLOCKS_CHANGE_AT_MIDNIGHT)
+# D = Wednesday 2026-03-25 in Shanghai; hour and minute tasks 08:00 of it.
+@pytest.mark.parametrize(
+    ("down", "up", "scope", "expected"),
+    [
+        ("MINUTE", "MINUTE", "PREVIOUS_MINUTE_CYCLE", ["25 07:30"]),
+        ("MINUTE", "HOUR", "CURRENT_HOUR", ["25 08:00"]),
+        ("MINUTE", "DAY", "CURRENT_DAY", ["25 00:00"]),
+        ("MINUTE", "WEEK", "CURRENT_WEEK", ["23 00:00", "27 00:00"]),
+        ("HOUR", "MINUTE", "PREVIOUS_HOUR_LATER_OFFSET_MINUTE", ["25 07:30", "25 08:00"]),
+        ("HOUR", "MINUTE", "PREVIOUS_HOUR", ["25 07:00", "25 07:30"]),
+        ("HOUR", "MINUTE", "CURRENT_HOUR", ["25 08:00", "25 08:30"]),
+        ("HOUR", "HOUR", "PREVIOUS_HOUR_CYCLE", ["25 07:00"]),
+        ("HOUR", "CRONTAB", "RECENT_DATE", ["25 02:30"]),
+        ("HOUR", "ONEOFF", "CURRENT_DAY", ["25 08:07"]),
+        ("DAY", "WEEK", "CURRENT_WEEK", ["23 00:00", "27 00:00"]),
+        ("DAY", "WEEK", "RECENT_DATE", ["23 00:00"]),
+        ("DAY", "MONTH", "CURRENT_MONTH", ["01 00:00", "31 00:00"]),
+        ("DAY", "MONTH", "RECENT_DATE", ["01 00:00"]),
+        ("DAY", "YEAR", "RECENT_DATE", ["25 00:00"]),
+        ("DAY", "CRONTAB", "CURRENT_DAY", ["25 02:30"]),
+        ("DAY", "CRONTAB", "RECENT_DATE", ["24 02:30"]),
+        ("DAY", "ONEOFF", "CURRENT", ["25 08:07"]),
+        ("WEEK", "DAY", "PREVIOUS_WEEK", [f"{day} 00:00" for day in range(16, 23)]),
+        ("WEEK", "DAY", "CURRENT_WEEK", [f"{day} 00:00" for day in range(23, 30)]),
+        ("WEEK", "DAY", "PREVIOUS_FRIDAY", ["20 00:00"]),
+        ("WEEK", "DAY", "PREVIOUS_WEEKEND", ["22 00:00"]),
+        ("WEEK", "DAY", "CURRENT_DAY", ["25 00:00"]),
+        ("WEEK", "DAY", "PREVIOUS_DAY", ["24 00:00"]),
+        ("MONTH", "WEEK", "PREVIOUS_MONTH", [f"{day:02} 00:00" for day in (2, 6, 9, 13, 16, 20, 23, 27)]),
+        ("YEAR", "MONTH", "CURRENT_MONTH", ["01 00:00", "31 00:00"]),
+        ("YEAR", "MONTH", "PREVIOUS_MONTH", ["01 00:00", "28 00:00"]),
+        ("YEAR", "MONTH", "PREVIOUS_BEGIN_OF_MONTH", ["01 00:00"]),
+        ("YEAR", "MONTH", "PREVIOUS_END_OF_MONTH", ["28 00:00"]),
+        ("CRONTAB", "HOUR", "RECENT_DATE", ["25 08:00"]),
+        ("CRONTAB", "DAY", "CURRENT_DAY", ["25 00:00"]),
+        ("ONEOFF", "CRONTAB", "CURRENT_DAY", ["25 02:30"]),
+    ],
 )
-PAIRS = [pair for pair in product(Cycle, Cycle) if scopes(*pair) and pair[0] in REACH]
-# Days on which clocks change in one of these zones.
-CLOCKS_CHANGE = [
-    *(date(2026, 3, 8), date(2026, 11, 1), date(2026, 3, 29), date(2026, 10, 25), date(2026, 4, 5)),
-    *(date(2026, 10, 4), date(2024, 4, 26), date(2024, 10, 31), date(2024, 3, 10), date(2024, 11, 3)),
-    *(date(2024, 3, 31), date(2024, 10, 27), date(2018, 11, 4), date(2018, 2, 18)),
-]
-DAYS = st.one_of(
-    st.dates(date(2015, 1, 5), date(2030, 12, 20)),
-    st.builds(
-        lambda day, before: day - timedelta(days=before),
-        st.sampled_from(CLOCKS_CHANGE),
-        st.integers(-1, 2),
-    ),
-)
+def test_what_scopes_mean_on_an_ordinary_day(down, up, scope, expected):
+    hour = "T08:00" if down in ("MINUTE", "HOUR", "CRONTAB", "ONEOFF") else ""
+    downstream = Schedule(Cycle(down), SHANGHAI)
+    assert shown(waits(scope, downstream, at(f"2026-03-25{hour}"), EXAMPLES[Cycle(up)])) == expected
 
 
-@st.composite
-def schedules(draw, cycle):
-    values = {}
-    if cycle is Cycle.MINUTE:
-        values["step"] = draw(st.sampled_from([1, 5, 12, 30]))
-    elif cycle is Cycle.HOUR and draw(st.booleans()):
-        values["hours"] = draw(st.sets(st.integers(0, 23), min_size=1))
-    elif cycle is Cycle.HOUR:
-        values["step"] = draw(st.integers(1, 23))
-    if cycle is Cycle.WEEK:
-        values["weekdays"] = draw(st.sets(st.integers(1, 7), min_size=1))
-    if cycle in (Cycle.MONTH, Cycle.YEAR):
-        values["month_days"] = draw(st.sets(st.sampled_from([1, 2, 15, 28, -1]), min_size=1))
-    if cycle is Cycle.YEAR:
-        values["months"] = draw(st.sets(st.integers(1, 12), min_size=1))
-    if cycle is not Cycle.MINUTE:
-        values["at"] = draw(st.sampled_from([time(0, 0), time(0, 30), time(2, 30)]))
-    return Schedule(cycle, draw(ZONES), **values)
+def test_a_whole_year():
+    yearly = Schedule(Cycle.YEAR, SHANGHAI, months=(2,), month_days=(-1,))
+    days = waits("ALL_DAY_OF_YEAR", yearly, at("2024-02-29"), DAILY)
+    assert (len(days), days[0], days[-1]) == (366, at("2024-01-01"), at("2024-12-31"))
+    assert len(waits("ALL_MONTH_OF_YEAR", yearly, at("2024-02-29"), EXAMPLES[Cycle.MONTH])) == 24
+    assert len(waits("CURRENT_YEAR", yearly, at("2023-02-28"), HOURLY)) == 365 * 24
 
 
-@st.composite
-def cases(draw):
-    """A scope, a downstream schedule, one of its data times, an upstream schedule."""
-    down, up = draw(st.sampled_from(PAIRS))
-    downstream, upstream = draw(schedules(down)), draw(schedules(up))
-    day = datetime.combine(draw(DAYS), time(), UTC)
-    around = data_times(downstream, day, day + timedelta(days=min(REACH[down] * 2, 370)))
-    assume(around)
-    return draw(st.sampled_from(scopes(down, up))), downstream, draw(st.sampled_from(around)), upstream
-
-
-@given(cases())
-def test_every_scope_agrees_with_the_oracle(case):
-    assert waits(*case) == tuple(expected(*case))
-
-
-@given(DAYS, ZONES, schedules(Cycle.HOUR), st.sampled_from(scopes(Cycle.DAY, Cycle.HOUR)))
-def test_days_share_out_the_hours(day, zone, upstream, scope):
-    """Over consecutive days each hour is waited for exactly once, whatever the clocks do."""
-    daily, start = Schedule(Cycle.DAY, zone), datetime.combine(day, time(), UTC)
-    days = data_times(daily, start, start + timedelta(days=5))
-    found = [moment for d in days for moment in waits(scope, daily, d, upstream)]
-    assert all(one < other for one, other in pairwise(found))
-    if found:
-        assert found == data_times(upstream, found[0], found[-1])
-
-
-@given(DAYS, ZONES, schedules(Cycle.DAY), st.sampled_from(["PREVIOUS_MONTH", "CURRENT_MONTH"]))
-def test_months_share_out_the_days(day, zone, upstream, scope):
-    monthly, start = Schedule(Cycle.MONTH, zone, month_days=(1,)), datetime.combine(day, time(), UTC)
-    months = data_times(monthly, start, start + timedelta(days=200))
-    found = [moment for d in months for moment in waits(scope, monthly, d, upstream)]
-    assert found == data_times(upstream, found[0], found[-1])
-
-
-GRAPHS = st.dictionaries(st.integers(0, 6), st.lists(st.integers(0, 6), max_size=4))
-
-
-def reachable(edges):
-    """Floyd and Warshall: the pairs (a, b) with a way of one or more edges from a to b."""
-    nodes = range(7)
-    pairs = {(a, b) for a, targets in edges.items() for b in targets}
-    for middle, a, b in product(nodes, nodes, nodes):
-        if (a, middle) in pairs and (middle, b) in pairs:
-            pairs.add((a, b))
-    return pairs
-
-
-@given(GRAPHS)
-def test_circles_are_found_if_and_only_if_there_are_any(edges):
-    pairs = reachable(edges)
-    path = find_cycle(edges)
-    assert (path is not None) == any((node, node) in pairs for node in range(7))
-    for start in range(7):
-        through = find_cycle(edges, start)
-        assert (through is not None) == ((start, start) in pairs)
-        assert through is None or through[0] == start
-        for found in (path, through):
-            if found:
-                assert found[0] == found[-1]
-                assert len(set(found)) == len(found) - 1
-                assert all(b in edges[a] for a, b in pairwise(found))
-
-
-@given(GRAPHS)
-def test_layers_are_the_longest_ways_down(edges):
-    if find_cycle(edges):
-        with pytest.raises(DependencyError, match=r"There is a circle: \d.* -> \d"):
-            topological_layers(edges)
-        return
-    layers = topological_layers(edges)
-    depth = {node: index for index, layer in enumerate(layers) for node in layer}
-    assert sum(map(len, layers)) == len(depth) == len(set(edges).union(*edges.values()))
-    for node, index in depth.items():
-        assert index == max((depth[target] + 1 for target in edges.get(node, ())), default=0)
-
-
-def test_circles_name_the_path():
-    edges = {"a": ["b"], "b": ["c"], "c": ["d", "a"], "d": []}
-    assert find_cycle(edges) == ["a", "b", "c", "a"]
-    assert find_cycle(edges, "c") == ["c", "a", "b", "c"]
-    assert find_cycle(edges, "d") is None
-    assert find_cycle({"a": ["a"]}) == find_cycle({"a": ["a"]}, "a") == ["a", "a"]
-    assert find_cycle({}) is None
-    assert find_cycle({}, "a") is None
-
-
-def test_layers_keep_the_given_order():
-    assert topological_layers({}) == []
-    assert topological_layers(
-        {"report": ["delays"], "delays": ["weather", "flights"], "flights": iter(())}
-    ) == [
-        ["weather", "flights"],
-        ["delays"],
-        ["report"],
+def test_the_previous_hour_is_the_one_that_the_clock_showed():
+    """03:00 follows 01:59 when clocks go forward; the hour that is repeated later is one hour."""
+    hourly, every_half = Schedule(Cycle.HOUR, NEW_YORK), Schedule(Cycle.MINUTE, NEW_YORK, step=30)
+    three = at("2026-03-08T03:00", NEW_YORK)
+    assert shown(waits("PREVIOUS_HOUR", hourly, three, every_half), NEW_YORK) == ["08 01:00", "08 01:30"]
+    assert shown(waits("PREVIOUS_HOUR_CYCLE", hourly, three, hourly), NEW_YORK) == ["08 01:00"]
+    two = at("2026-11-01T02:00", NEW_YORK)
+    in_utc = Schedule(Cycle.MINUTE, "UTC", step=30)
+    assert shown(waits("PREVIOUS_HOUR", hourly, two, in_utc), "UTC") == [
+        "01 05:00",
+        "01 05:30",
+        "01 06:00",
+        "01 06:30",
     ]
 
 
-def test_ten_thousand_tasks_deep():
-    chain = {node: [node + 1] for node in range(10_000)}
-    assert find_cycle(chain) is None
-    assert topological_layers(chain) == [[node] for node in range(10_000, -1, -1)]
-    chain[10_000] = [0]
-    assert find_cycle(chain) == find_cycle(chain, 0) == [*range(10_001), 0]
+def test_the_day_before_one_that_a_zone_left_out():
+    """Samoa went from Thursday 29 December 2011 to Saturday the 31st."""
+    daily, hourly = Schedule(Cycle.DAY, "Pacific/Apia"), Schedule(Cycle.HOUR, "Pacific/Apia")
+    found = waits("PREVIOUS_DAY", daily, at("2011-12-31", "Pacific/Apia"), hourly)
+    assert (len(found), shown(found, "Pacific/Apia")[0]) == (24, "29 00:00")

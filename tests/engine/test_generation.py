@@ -189,12 +189,13 @@ class TestBrokenDefinitions:
         make.depend(broken, healthy, "CURRENT_MONTH_OF_SUNDAYS")
         self._assert_only_the_broken_stands(broken, healthy)
 
-    def test_cycles_that_cannot_depend_on_one_another(self) -> None:
-        healthy = make_due(3)
-        broken = make.make_task(cycle_type=Cycle.ONEOFF, run_at=JANUARY)
-        make.submit(broken, since=JUST_BEFORE)
-        make.depend(broken, healthy)
+    def test_a_scope_that_the_cycle_does_not_have_any_more(self) -> None:
+        healthy, upstream = make_due(3), make_due(3)
+        broken = make_due(3)
+        make.depend(broken, upstream, "RANGE_DAY", "-1,0")
+        Task.objects.filter(pk=upstream.pk).update(status="offline", cycle_type=Cycle.HOUR)
         self._assert_only_the_broken_stands(broken, healthy)
+        assert "no scope of DAY on HOUR" in broken.generation_error
 
     def test_an_upstream_whose_schedule_is_broken(self) -> None:
         healthy, upstream = make_due(3), make_due(3)

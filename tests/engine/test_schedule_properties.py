@@ -195,9 +195,11 @@ def hour_schedules(draw: st.DrawFn, grid: int) -> tuple[Schedule, Wanted]:
 
 
 @st.composite
-def day_schedules(draw: st.DrawFn, grid: int, near: date) -> tuple[Schedule, Wanted]:
+def day_schedules(
+    draw: st.DrawFn, grid: int, near: date, cycle: Cycle | None = None
+) -> tuple[Schedule, Wanted]:
     at = time(draw(hours_of_day), draw(st.sampled_from(range(0, 60, grid))))
-    cycle = draw(st.sampled_from([Cycle.DAY, Cycle.DAY, Cycle.WEEK, Cycle.MONTH, Cycle.YEAR]))
+    cycle = cycle or draw(st.sampled_from([Cycle.DAY, Cycle.DAY, Cycle.WEEK, Cycle.MONTH, Cycle.YEAR]))
     schedule = Schedule(cycle, at=at)
     if cycle is Cycle.DAY:
         return schedule, lambda shown: shown.time() == at
