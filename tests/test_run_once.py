@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -90,6 +91,7 @@ class TestTheInstance:
         assert record.options["data_time"] == "2013-01-01T12:00:00+00:00"
         [item] = record.items.all()
         assert (item.outcome, item.from_state, item.to_state, item.before) == ("done", "", "wait_run", None)
+        assert item.after is not None
         assert item.after["state"] == "wait_run"
 
     def test_it_runs_to_its_end_and_the_schedule_goes_on(self) -> None:
@@ -120,7 +122,7 @@ class TestTheInstance:
     def test_a_generation_at_the_same_moment(self) -> None:
         for _ in range(3):
             task = make_due(5)
-            harness.race(generation.generate, lambda task=task: once(task))
+            harness.race(generation.generate, partial(once, task))
             generation.generate()
             assert Instance.objects.filter(task=task).count() == 6
         assert_sound()
@@ -249,6 +251,7 @@ class TestNewLife:
         assert outcome.record.options["new_life"] is True
         item = outcome.record.items.get()
         assert (item.from_state, item.to_state) == ("success", "wait_run")
+        assert item.before is not None
         assert item.before["state"] == "success"
         assert_sound()
 

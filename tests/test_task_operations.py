@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -68,7 +69,11 @@ class TestPause:
         petra = make.make_user(PETRA, project=task.workflow.project)
         record = record_of(one(Pause(), task, petra, source="admin", reason="maintenance"))
         assert (record.kind, record.operator, record.operator_name) == ("pause_task", petra, "petra")
-        assert (record.source, record.reason, record.state) == ("admin", "maintenance", OperationState.SUCCESS)
+        assert (record.source, record.reason, record.state) == (
+            "admin",
+            "maintenance",
+            OperationState.SUCCESS,
+        )
         assert record.finished_at is not None
         assert record.finished_at >= record.created_at
         assert record.options == {
@@ -81,7 +86,9 @@ class TestPause:
     def test_twice_is_refused_and_not_on_record(self, task: Task) -> None:
         one(Pause(), task)
         outcome = one(Pause(), task)
-        assert outcome.message == f"{task.name} is paused: pause is allowed only for tasks that are scheduling."
+        assert (
+            outcome.message == f"{task.name} is paused: pause is allowed only for tasks that are scheduling."
+        )
         assert OperationRecord.objects.filter(kind="pause_task").count() == 1
 
     def test_a_hostile_reason_is_kept_as_far_as_it_can_be(self, task: Task) -> None:
@@ -124,7 +131,9 @@ class TestKill:
 
     def test_many_tasks_are_killed_by_one_operation(self) -> None:
         rows = [due(2) for _ in range(3)]
-        outcomes = task_operations.apply(TakeOffline(kill=True), [days[0].task_id for days in rows], user=None)
+        outcomes = task_operations.apply(
+            TakeOffline(kill=True), [days[0].task_id for days in rows], user=None
+        )
         [kill] = {record_of(outcome).options["kill"] for outcome in outcomes}
         assert OperationRecord.objects.get(pk=kill).done == 6
         assert set(Instance.objects.values_list("state", flat=True)) == {"failed"}
@@ -134,8 +143,7 @@ class TestKill:
         tasks = [make_due(3) for _ in range(4)]
         for task in tasks:
             harness.race(
-                generation.generate,
-                lambda task=task: task_operations.apply(Pause(kill=True), [task.pk], user=None),
+                generation.generate, partial(task_operations.apply, Pause(kill=True), [task.pk], user=None)
             )
             generation.generate()
             assert not Instance.objects.filter(task=task).exclude(state="failed").exists()
@@ -310,13 +318,8 @@ class TestOwner:
         for _ in range(4):
             task = make_due(20)
             Member.objects.create(project=task.workflow.project, user=petra, role="admin")
-            fresh_petra = type(petra).objects.get(pk=petra.pk)
-            harness.race(
-                generation.generate,
-                lambda task=task, owner=fresh_petra: task_operations.apply(
-                    ChangeOwner(owner), [task.pk], user=None
-                ),
-            )
+            operation = ChangeOwner(type(petra).objects.get(pk=petra.pk))
+            harness.race(generation.generate, partial(task_operations.apply, operation, [task.pk], user=None))
             generation.generate()
             assert set(Instance.objects.filter(task=task).values_list("owner", flat=True)) == {petra.pk}
 

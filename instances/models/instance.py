@@ -1,4 +1,5 @@
-"""Instances and the edges between them. Only engine/lifecycle and engine/generation.py write them, and dispatch their queue."""
+"""Instances and the edges between them. Only engine/lifecycle and engine/generation.py write them, dispatch their queue,
+owners.py their owner."""
 
 from django.conf import settings
 from django.db import models

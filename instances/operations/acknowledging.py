@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from django.contrib.auth.models import User
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -144,10 +144,10 @@ def _counting() -> QuerySet[Acknowledgement]:
     )
 
 
-def acknowledged() -> Exists:
+def acknowledged() -> ExpressionWrapper:
     """For filters and annotations of a queryset of instances: whether its failure is acknowledged now."""
     rows = _counting().filter(instance_id=OuterRef("pk"), life_round=OuterRef("life_round"))
-    return Exists(rows.alias(state=OuterRef("state")).exclude(state__in=_MENDED))
+    return ExpressionWrapper(Exists(rows) & ~Q(state__in=_MENDED), BooleanField())
 
 
 def in_force(instances: QuerySet[Instance]) -> QuerySet[Instance]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from django.contrib.postgres.functions import TransactionNow
 from django.db.models import Count
-from django.db.models.functions import Now
 
 from instances.engine import lifecycle
 from instances.models import Edge, Instance, OperationRecord, Task
@@ -98,9 +98,9 @@ class RemoveDependency(InstanceOperation):
         states, touched = lifecycle.remove_edges(
             ids, record.pk, edges=options.edges, user_id=record.operator_id, reason=record.reason
         )
-        # Removed by this transaction, which `now()` is the time of.
-        removed = Edge.objects.filter(instance_id__in=list(states), removed_at=Now()).values("instance_id")
-        counts = removed.annotate(edges=Count("upstream_task_id")).values_list("instance_id", "edges")
+        # Edges bear the time of the transaction that removed them: this one.
+        removed = Edge.objects.filter(instance_id__in=list(states), removed_at=TransactionNow())
+        counts = removed.values("instance_id").annotate(edges=Count("*")).values_list("instance_id", "edges")
         said = {pk: "1 dependency removed." if n == 1 else f"{n} dependencies removed." for pk, n in counts}
         return Changed(states, touched, said)
 

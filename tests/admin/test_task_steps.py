@@ -1,5 +1,6 @@
 """Operating on tasks by hand: the pages that ask, who may see and send them, many at once, and running a task once."""
 
+import datetime as dt
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -147,9 +148,7 @@ class TestOneTask:
     ) -> None:
         task = world.ours.task
         now = timezone.now()
-        Task.objects.filter(pk=task.pk).update(
-            status=PAUSED, generated_until=now - timezone.timedelta(days=3)
-        )
+        Task.objects.filter(pk=task.pk).update(status=PAUSED, generated_until=now - dt.timedelta(days=3))
         page = text_of(as_user(OMAR).get(step(task, "resume")))
         assert "Generate what was missed: 3 instances" in page
         as_user(OMAR).post(step(task, "resume"), {"generate_missed": "on"})
@@ -164,7 +163,7 @@ class TestOneTask:
 
         monkeypatch.setattr(task_steps, "MOST_MISSED", 5)
         Task.objects.filter(pk=world.ours.task.pk).update(
-            status=PAUSED, generated_until=timezone.now() - timezone.timedelta(days=9)
+            status=PAUSED, generated_until=timezone.now() - dt.timedelta(days=9)
         )
         assert "more than 5 instances" in text_of(as_user(OMAR).get(step(world.ours.task, "resume")))
 
@@ -327,7 +326,9 @@ class TestRunOnce:
         answer = client.post(run_page(task), sent)
         record = OperationRecord.objects.get(kind="run_task_once")
         [item] = record.items.all()
-        assert answer.url == reverse("admin:instances_instance_change", args=(item.instance_id,))
+        assert answer.headers["Location"] == reverse(
+            "admin:instances_instance_change", args=(item.instance_id,)
+        )
         instance = Instance.objects.get(pk=item.instance_id)
         assert f"{instance.data_time:%Y-%m-%d %H:%M:%S}" == "2026-03-25 13:30:00"
         assert instance.overrides == {"region": "JFK"}, "what was not changed is no override"
