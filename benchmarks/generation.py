@@ -55,14 +55,14 @@ def _shape(name: str, tasks: int, hours: int, rows: int, options: Options) -> li
     now = NOW
     ours, raw = [], []
     for place in range(options.runs + 1):
-        first_id = _last_id() + 1
+        first_id = last_id() + 1
         now += hours * HOUR
         began = time.perf_counter()
         found = generation.generate(now)
         took = time.perf_counter() - began
         if (found.instances, found.edges) != (tasks * hours, (2 * tasks - 3) * hours):
             raise BenchmarkError(f"not what was due: {found}")
-        copied = _copy(first_id, place)
+        copied = copy_since(first_id, place)
         say(f"generation, {name}: {found.instances / took:,.0f}/s, COPY {found.instances / copied:,.0f}/s")
         if place:  # the first one warms up
             ours.append(found.instances / took)
@@ -84,15 +84,15 @@ def _make_tasks(count: int) -> list[Task]:
     return tasks
 
 
-def _last_id() -> int:
+def last_id() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT coalesce(max(id), 0) FROM instances_instance WHERE id < %s", [COPY_IDS])
         last: int = cursor.fetchone()[0]
     return last
 
 
-def _copy(first_id: int, place: int) -> float:
-    """Seconds of a COPY of all instances from `first_id` on, and of their edges."""
+def copy_since(first_id: int, place: int) -> float:
+    """Seconds of a COPY of all instances from `first_id` on, and of their edges; `place` tells copies apart."""
     values = {"first": first_id, "ids": COPY_IDS * (place + 1), "end": COPY_IDS, "time": COPY_TIME}
     instance_columns = f"id, data_time, {COLUMNS}"
     edge_columns = "instance_id, upstream_task_id, upstream_data_time, upstream_id, is_self, satisfied_at"
