@@ -6,6 +6,7 @@ Run-once functions with a batch limit; each is safe to run twice at once.
 import datetime as dt
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import connection
 
@@ -50,8 +51,8 @@ def end_overdue() -> int:
     while True:
         batch = _end_batch(after)
         total += batch.ended
-        if batch.groups:
-            matching.waiters().wake(batch.groups)
+        if batch.touched:
+            matching.waiters().wake(batch.touched)
         if batch.last is None:
             return total
         after = batch.last
@@ -62,7 +63,7 @@ class _Ended:
     """`last`: the wait (deadline, instance id) after which the next batch begins; None when there is none."""
 
     last: tuple[dt.datetime, int] | None = None
-    groups: set[int] = field(default_factory=set)
+    touched: list[Any] = field(default_factory=list)
     ended: int = 0
 
 
@@ -100,9 +101,9 @@ def _end_batch(after: tuple[dt.datetime, int]) -> _Ended:
         for instance_id, event, data_time, seconds in cursor.fetchall():
             late[_message(event, data_time, seconds)].append(instance_id)
         for message, instance_ids in late.items():
-            ended, groups = matching.waiters().time_out(instance_ids, message)
+            ended, touched = matching.waiters().time_out(instance_ids, message)
             found.ended += ended
-            found.groups |= groups
+            found.touched.append(touched)
         if ids - waiting:
             cursor.execute(_LEFT_OVER, [sorted(ids - waiting)])
     return found

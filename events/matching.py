@@ -5,7 +5,7 @@ then waits and event instances.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,19 +19,22 @@ WAITS_A_BATCH = 5_000
 
 
 class Waiters(Protocol):
-    """What the owner of the waiting instances does for events. All but `wake` run in the caller's transaction."""
+    """What the owner of the waiting instances does for events. All but `wake` run in the caller's transaction.
+
+    What `release` and `time_out` give is for `wake` alone: what they may have made ready.
+    """
 
     def still_waiting(self, instance_ids: Sequence[int]) -> set[int]:
         """Locks in order of id those that wait for events now; their ids."""
 
-    def release(self, instance_ids: Sequence[int]) -> set[int]:
-        """These have nothing left to wait for, and are locked: they go on. Resource groups with new work."""
+    def release(self, instance_ids: Sequence[int]) -> Any:
+        """These have nothing left to wait for, and are locked: they go on."""
 
-    def time_out(self, instance_ids: Sequence[int], message: str) -> tuple[int, set[int]]:
-        """Ends these, which are locked, unless their clock stands still: an event did not come in time. How many, and
-        resource groups with free slots. Their waits are withdrawn."""
+    def time_out(self, instance_ids: Sequence[int], message: str) -> tuple[int, Any]:
+        """Ends these, which are locked, unless their clock stands still: an event did not come in time. How many it
+        ended; their waits are withdrawn."""
 
-    def wake(self, groups: set[int]) -> None:
+    def wake(self, touched: Sequence[Any]) -> None:
         """After the commit: hands out what became ready. Never raises for a database that is away."""
 
 
@@ -124,8 +127,8 @@ SELECT DISTINCT instance_id FROM met
 """  # noqa: S608 - constants
 
 _BEGIN = """
-INSERT INTO events_wait (instance_id, event_id, data_time, planned_time, max_wait, deadline)
-SELECT w.*, now() + w.max_wait FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::timestamptz[], %s::interval[])
+INSERT INTO events_wait (instance_id, event_id, data_time, planned_time, max_wait, deadline, withdrawn_at)
+SELECT w.*, now() + w.max_wait, CASE WHEN %s THEN now() END FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::timestamptz[], %s::interval[])
     AS w(instance_id, event_id, data_time, planned_time, max_wait)
 """
 
@@ -153,10 +156,10 @@ def settle(event_instance_ids: Sequence[int]) -> int:
         batch = list(event_instance_ids[start : start + FIRINGS_A_BATCH])
         more = True
         while more:
-            found, groups, more = _settle_batch(batch)
+            found, touched, more = _settle_batch(batch)
             released += found
-            if groups:
-                waiters().wake(groups)
+            if touched:
+                waiters().wake(touched)
     return released
 
 
@@ -170,38 +173,36 @@ def settle_left(limit: int = FIRINGS_A_BATCH) -> int:
 
 
 @retried
-def _settle_batch(ids: list[int]) -> tuple[int, set[int], bool]:
-    """(instances released, groups to wake, whether more may wait)"""
+def _settle_batch(ids: list[int]) -> tuple[int, list[Any], bool]:
+    """(instances released, what that touched, whether more may wait)"""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT DISTINCT event_id FROM events_eventinstance WHERE id = ANY(%s) AND NOT settled", [ids]
         )
         events = [row[0] for row in cursor.fetchall()]
         if not events:
-            return 0, set(), False
+            return 0, [], False
         lock_events(events)
         cursor.execute(_FOR_FIRED, {"ids": ids, "limit": WAITS_A_BATCH})
         pairs = cursor.fetchall()
         waiting = waiters().still_waiting(sorted({row[0] for row in pairs})) if pairs else set()
-        released, groups = _serve(cursor, [row for row in pairs if row[0] in waiting])
+        released, touched = _serve(cursor, [row for row in pairs if row[0] in waiting])
         stale = [row for row in pairs if row[0] not in waiting]
         if stale:
             _withdraw_pairs(cursor, stale)
         if stale or len(pairs) == WAITS_A_BATCH:
-            return released, groups, True
+            return released, touched, True
         cursor.execute(
             "UPDATE events_eventinstance SET settled = true WHERE id = ANY(%s) AND NOT settled", [ids]
         )
-        return released, groups, False
+        return released, touched, False
 
 
-def _serve(cursor: Any, pairs: list[tuple[int, int, int]]) -> tuple[int, set[int]]:
-    """Consumes, and releases the instances that wait for nothing else; how many, and their groups."""
+def _serve(cursor: Any, pairs: list[tuple[int, int, int]]) -> tuple[int, list[Any]]:
+    """Consumes, and releases the instances that wait for nothing else; how many, and what that touched."""
     met = _consume(cursor, pairs)
-    if not met:
-        return 0, set()
-    done = sorted(set(met) - open_waits(met))
-    return len(done), waiters().release(done) if done else set()
+    done = sorted(set(met) - open_waits(met)) if met else []
+    return len(done), [waiters().release(done)] if done else []
 
 
 def _consume(cursor: Any, pairs: list[tuple[int, int, int]]) -> list[int]:
@@ -235,16 +236,18 @@ def open_waits(instance_ids: Sequence[int]) -> set[int]:
         return {row[0] for row in cursor.fetchall()}
 
 
-def begin(waits: Sequence[Waiting]) -> set[int]:
+def begin(waits: Sequence[Waiting], *, withdrawn: bool = False) -> set[int]:
     """Instances begin to wait, and take at once what lives; ids of those that still wait.
 
-    Locks the events first, so call it before any instance is locked. The instances may not be written yet.
+    Locks the events first, so call it before any instance is locked. The instances may not be written yet. `withdrawn`:
+    nothing is waited for or taken before `begin_again`.
     """
     lock_events(wait.event_id for wait in waits)
     with connection.cursor() as cursor:
         cursor.execute(
             _BEGIN,
             [
+                withdrawn,
                 [wait.instance_id for wait in waits],
                 [wait.event_id for wait in waits],
                 [wait.data_time for wait in waits],
@@ -252,7 +255,7 @@ def begin(waits: Sequence[Waiting]) -> set[int]:
                 [wait.max_wait for wait in waits],
             ],
         )
-        return _take(cursor, sorted({wait.instance_id for wait in waits}))
+        return set() if withdrawn else _take(cursor, sorted({wait.instance_id for wait in waits}))
 
 
 def lock_awaited(instance_ids: Sequence[int]) -> bool:
@@ -290,12 +293,25 @@ def withdraw(instance_ids: Sequence[int]) -> None:
         )
 
 
-def postpone(delays: dict[int, dt.timedelta]) -> None:
-    """Moves the limits of open waits: {instance id: how long its clock stood still}."""
+def reopen(instance_ids: Sequence[int]) -> set[int]:
+    """The end of the instances' waiting is taken back: they wait on, as long as they still had. They and their events
+    are locked. Ids of those that have something to wait for."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE events_wait w SET deadline = w.deadline + d.delay FROM unnest(%s::bigint[], %s::interval[]) "  # noqa: S608
-            f"AS d(instance_id, delay) WHERE w.instance_id = d.instance_id AND {_OPEN}",
+            "UPDATE events_wait SET withdrawn_at = NULL, deadline = deadline + (now() - withdrawn_at) "
+            "WHERE instance_id = ANY(%s) AND withdrawn_at IS NOT NULL",
+            [list(instance_ids)],
+        )
+        return _take(cursor, list(instance_ids))
+
+
+def postpone(delays: Mapping[int, dt.timedelta]) -> None:
+    """Moves the limits of open waits: {instance id: how long its clock stood still}. None gets more than the whole time."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE events_wait w SET deadline = least(w.deadline + d.delay, now() + w.max_wait) "  # noqa: S608
+            "FROM unnest(%s::bigint[], %s::interval[]) AS d(instance_id, delay) "
+            f"WHERE w.instance_id = d.instance_id AND w.deadline IS NOT NULL AND {_OPEN}",
             [list(delays), list(delays.values())],
         )
 

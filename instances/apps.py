@@ -6,6 +6,6 @@ class InstancesConfig(AppConfig):
     verbose_name = "Operations center"
 
     def ready(self) -> None:
-        from instances.engine import event_waits
+        from instances.engine import event_handler
 
-        event_waits.register()
+        event_handler.register()

@@ -29,9 +29,10 @@ from instances.engine.lifecycle.runs import (
     renew,
     retry_due,
 )
-from instances.engine.lifecycle.undoing import images, restore
+from instances.engine.lifecycle.undoing import IMAGE, hold, images, restore
 
 __all__ = [
+    "IMAGE",
     "Claimed",
     "Result",
     "Touched",
@@ -41,6 +42,7 @@ __all__ = [
     "expire",
     "finish",
     "freeze",
+    "hold",
     "images",
     "mark_success",
     "note_processes",
