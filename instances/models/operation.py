@@ -185,7 +185,8 @@ class OperationItem(models.Model):
 class Acknowledgement(models.Model):
     """Somebody has seen that this life of the instance failed. An overlay: it never changes a state.
 
-    In force while `withdrawn_at` is null, `expires_at` has not passed, and the instance is still in `life_round`.
+    In force while `withdrawn_at` is null, `expires_at` has not passed, and the instance is still in `life_round` and has
+    not been successful in it.
     Index `acknowledgement_in_force` (lists; one in force per instance).
     """
 
