@@ -62,6 +62,12 @@ class Worker:
                 found.append(pid)
         return found
 
+    def guardian(self, eventually) -> int:
+        """Its guardian, which is started beside the first child: it may come after that child's first line."""
+        eventually(lambda: len(self.guardians()) == 1)
+        (guardian,) = self.guardians()
+        return guardian
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -81,7 +87,7 @@ while :; do wait; done
 def test_children_of_a_killed_worker_die(eventually):
     worker = Worker(_TREE)
     eventually(lambda: len(worker.children()) == 12)
-    (guardian,) = worker.guardians()
+    guardian = worker.guardian(eventually)
     assert worker.directory.exists()
     worker.kill()
     eventually(lambda: not worker.children())
@@ -92,7 +98,7 @@ def test_children_of_a_killed_worker_die(eventually):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_to_the_whole_service_do_not_stop_the_guardian(eventually, number):
     worker = Worker(_TREE)
-    (guardian,) = worker.guardians()
+    guardian = worker.guardian(eventually)
     os.kill(guardian, number)
     worker.kill()
     eventually(lambda: not worker.children())
@@ -120,7 +126,7 @@ def test_a_worker_that_ends_takes_its_guardian_along(eventually):
 def test_a_killed_guardian_is_replaced_and_knows_all(eventually):
     worker = Worker(_TREE)
     for _ in range(2):
-        (guardian,) = worker.guardians()
+        guardian = worker.guardian(eventually)
         os.kill(guardian, signal.SIGKILL)
         eventually(lambda guardian=guardian: worker.guardians() not in ([guardian], []))
     assert len(worker.children()) == 12 or eventually(lambda: len(worker.children()) == 12)
@@ -148,9 +154,9 @@ def test_a_guardian_that_hangs_stalls_no_run(eventually):
     assert procfs.stat(first) is None
 
 
-def test_the_guardian_is_small_and_holds_nothing(host):
+def test_the_guardian_is_small_and_holds_nothing(eventually, host):
     run = Background(ShellRunner(host), spec("echo begun; sleep 1000"))
-    run.log.wait_for("begun")
+    eventually(lambda: host.guardian.pid is not None)
     guardian = host.guardian.pid
     assert guardian is not None
     assert Path(f"/proc/{guardian}/environ").read_bytes() == b""
