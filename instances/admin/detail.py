@@ -9,7 +9,12 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from instances.admin import waiting
+from instances.admin.buttons import Button, buttons
+from instances.admin.kinds import look_up
 from instances.admin.looks import OPERATION_LOOKS, execution_badge, state_badge
+from instances.admin.operate_words import in_a_line
+from instances.admin.overlays import acknowledged_badge, acknowledgements, frozen_badge
+from instances.admin.record_filter import operator_of
 from instances.engine.errors import Error, explain
 from instances.engine.parameters import ParameterError
 from instances.engine.snapshot import rendered_code
@@ -58,6 +63,7 @@ class Neighbour:
     hidden: bool
     edge: Edge
     satisfied: SafeString
+    removed: SafeString
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,18 @@ class Happening:
     error_code: str
     execution_id: int | None
     operation_id: int | None
+
+
+@dataclass(frozen=True)
+class Done:
+    """An operation on this instance, and what became of it."""
+
+    item: OperationItem
+    title: str
+    operator: str
+    options: str
+    badge: SafeString
+    at: SafeString
 
 
 @dataclass
@@ -96,7 +114,9 @@ class Page:
     downstream: list[Neighbour]
     downstream_count: str
     changes: list[Happening]
-    operations: list[tuple[OperationItem, SafeString, SafeString]]
+    operations: list[Done]
+    overlays: list[SafeString]
+    buttons: list[Button]
     times: list[tuple[str, SafeString]] = field(default_factory=list)
 
 
@@ -111,8 +131,9 @@ def build(instance: Instance, user: AnyUser, execution_id: str = "") -> Page:
     selected = _selected(instance, executions, execution_id)
     code, code_problem = _code(instance, selected)
     visible = access.project_ids(user, Right.VIEW)
-    edges = list(_upstream_edges(instance)[:MOST_EDGES])
-    upstream = [_neighbour(edge, edge.upstream, edge.upstream_task, visible) for edge in edges]
+    upstream = upstream_of(instance, user)
+    edges = [one.edge for one in upstream]
+    seen = acknowledgements([instance], now).get(instance.pk)
     below = Edge.objects.filter(upstream=instance)
     state = State(instance.state)
     return Page(
@@ -140,6 +161,8 @@ def build(instance: Instance, user: AnyUser, execution_id: str = "") -> Page:
         downstream_count=capped(capped_count(below), COUNT_CAP),
         changes=_changes(instance),
         operations=_operations(instance),
+        overlays=[badge for badge in (frozen_badge(instance), acknowledged_badge(seen)) if badge],
+        buttons=buttons(instance, user, edges, seen),
         times=_times(instance),
     )
 
@@ -229,6 +252,13 @@ def _phase(
     return Phase(title, icon, stamp(begin), stamp(end if begin else None), between(begin, end, now), tone)
 
 
+def upstream_of(instance: Instance, user: AnyUser) -> list[Neighbour]:
+    """The first of what it waits for, in one query, those that still count first."""
+    visible = access.project_ids(user, Right.VIEW)
+    edges = _upstream_edges(instance)[:MOST_EDGES]
+    return [_neighbour(edge, edge.upstream, edge.upstream_task, visible) for edge in edges]
+
+
 def _upstream_edges(instance: Instance) -> QuerySet[Edge]:
     """What it waits for, those that still count first."""
     rows = Edge.objects.filter(instance=instance).select_related(
@@ -239,8 +269,10 @@ def _upstream_edges(instance: Instance) -> QuerySet[Edge]:
         "upstream_data_time",
         "is_self",
         "satisfied_at",
+        "waived",
         "removed_at",
         "removed_by__username",
+        "removed_reason",
         "upstream_task__name",
         "upstream_task__timezone",
         "upstream_task__workflow__project_id",
@@ -248,7 +280,7 @@ def _upstream_edges(instance: Instance) -> QuerySet[Edge]:
         "upstream__error_code",
         "upstream__data_time",
     )
-    counts = Q(satisfied_at__isnull=True, removed_at__isnull=True)
+    counts = Q(satisfied_at__isnull=True, removed_at__isnull=True, waived=False)
     met = Case(When(counts, then=Value(0)), default=Value(1), output_field=IntegerField())
     return rows.annotate(met=met).order_by("met", "upstream_task_id", "upstream_data_time")
 
@@ -259,8 +291,10 @@ def _downstream_edges(rows: QuerySet[Edge]) -> list[Edge]:
         "upstream_data_time",
         "is_self",
         "satisfied_at",
+        "waived",
         "removed_at",
         "removed_by__username",
+        "removed_reason",
         "instance__state",
         "instance__error_code",
         "instance__data_time",
@@ -286,6 +320,7 @@ def _neighbour(edge: Edge, other: Instance | None, task: Any, visible: list[int]
         hidden=hidden,
         edge=edge,
         satisfied=stamp(edge.satisfied_at),
+        removed=stamp(edge.removed_at),
     )
 
 
@@ -309,14 +344,22 @@ def _past(state: str) -> SafeString:
     return state_badge(state) if state in LABELS else SafeString("")
 
 
-def _operations(instance: Instance) -> list[tuple[OperationItem, SafeString, SafeString]]:
+def _operations(instance: Instance) -> list[Done]:
     rows = (
         OperationItem.objects.filter(instance_id=instance.pk)
         .select_related("operation__operator")
+        .defer("before", "after")
         .order_by("-id")
     )
     return [
-        (item, badge(OPERATION_LOOKS, item.outcome), stamp(item.operation.created_at))
+        Done(
+            item=item,
+            title=look_up(item.operation.kind).title,
+            operator=operator_of(item.operation),
+            options=in_a_line(item.operation.kind, item.operation.options),
+            badge=badge(OPERATION_LOOKS, item.outcome),
+            at=stamp(item.operation.created_at),
+        )
         for item in rows[:MOST_CHANGES]
     ]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -15,11 +16,12 @@ from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
+from instances import operations
 from instances.admin import detail, logview
-from instances.admin.kinds import KINDS
+from instances.admin.kinds import IN_BULK, KINDS
 from instances.admin.listing import InstanceChangeList
 from instances.admin.looks import state_badge
-from instances.admin.operate import BUTTONS, operate_view
+from instances.admin.operate import operate_view, set_view
 from instances.admin.overlays import acknowledged_badge, frozen_badge
 from instances.engine.states import ACTIVE, State
 from instances.models import Instance
@@ -186,9 +188,9 @@ class InstanceAdmin(ReadOnlyAdmin):
         if request.GET.get(IS_POPUP_VAR):
             return {}
         return {
-            str(button.kind): (_leading_to(button.kind), str(button.kind), button.title)
-            for button in BUTTONS
-            if self.has_right(request, button.right)
+            kind: (_leading_to(kind), kind, KINDS[kind].title)
+            for kind in IN_BULK
+            if self.has_right(request, operations.get(kind).right)
         }
 
     def lead_to_page(self, request: HttpRequest, kind: str) -> HttpResponse:
@@ -207,6 +209,7 @@ class InstanceAdmin(ReadOnlyAdmin):
         view = self.admin_site.admin_view
         return [
             path("operate/<str:kind>/", view(self.operate), name="instances_instance_operate"),
+            path("operate/set/<uuid:token>/", view(self.set), name="instances_instance_set"),
             path("<int:pk>/log/<int:execution_id>/", view(self.log), name="instances_instance_log"),
             path(
                 "<int:pk>/log/<int:execution_id>/download/",
@@ -245,18 +248,6 @@ class InstanceAdmin(ReadOnlyAdmin):
             "original": instance,
             "title": str(instance.task.name),
             "page": page,
-            "buttons": [
-                {
-                    "kind": one.kind,
-                    "title": one.title,
-                    "icon": one.icon,
-                    "tone": one.tone,
-                    "allowed_from": one.allowed_from,
-                    "now": one.allows(instance.state),
-                }
-                for one in BUTTONS
-                if self.has_right(request, one.right, instance)
-            ],
             **(extra_context or {}),
         }
         return TemplateResponse(request, "instances/instance_detail.html", context)
@@ -266,6 +257,9 @@ class InstanceAdmin(ReadOnlyAdmin):
 
     def operate(self, request: HttpRequest, kind: str) -> HttpResponse:
         return operate_view(self, request, kind)
+
+    def set(self, request: HttpRequest, token: UUID) -> HttpResponse:
+        return set_view(self, request, token)
 
     def log(self, request: HttpRequest, pk: int, execution_id: int) -> HttpResponse:
         return logview.page(self.visible(request, pk), execution_id, request.GET.get("after", ""))

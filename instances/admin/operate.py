@@ -1,182 +1,219 @@
-"""Operating on chosen instances: a page that says what is allowed and what is refused, then the operation itself.
+"""Operating on chosen instances: options, a preview of exactly what will happen, then the operation itself.
 
-The page decides nothing: rights are checked per row when it is shown and again when it is sent; states are judged by
-the operation, which lists what it refused.
+    GET                    the options as they are by default; nothing is frozen yet
+    POST                   freezes what is chosen now and shows the preview; with JavaScript, after each change
+    POST with `token`      applies that preview, unless something has changed since: then the difference and a new one
+
+The page decides nothing: `instances.operations` judges options, states and rights, of each row, and again when it is applied.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.db import OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, QueryDict
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.safestring import SafeString
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.http import urlencode
 
 from instances import operations
-from instances.admin.looks import state_badge
-from instances.engine.states import LABELS, OPERATIONS, Operation, State, refusal, sources
-from instances.models import Instance, OperationRecord
-from weops.console.present import plain_time
+from instances.admin import operate_choice, operate_offers
+from instances.admin.kinds import ON_INSTANCES
+from instances.admin.operate_choice import Choice, ChoiceError
+from instances.admin.operate_form import RemoveForm, RerunForm, form_of
+from instances.admin.operate_page import PAGE, PreviewPage, preview_page, set_rows
+from instances.models import FrozenSet, OperationRecord
+from instances.models.operation import OperationState
+from instances.operations import OptionError
+from weops.console.paging import time_limit
 from weops.console.scoped import signed_in
-from weops.projects import access
 from weops.projects.access import Right
 
 if TYPE_CHECKING:
     from instances.admin.instance import InstanceAdmin
 
-MOST = 1_000
+log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Button:
-    kind: Operation
-    title: str
-    right: Right
-    icon: str
-    tone: str
-    warning: str
-
-    @property
-    def allowed_from(self) -> str:
-        return ", ".join(LABELS[state] for state in sources(self.kind))
-
-    @property
-    def effect(self) -> str:
-        return OPERATIONS[self.kind].why
-
-    def allows(self, state: str) -> bool:
-        return State(state) in sources(self.kind)
-
-
-BUTTONS = (
-    Button(
-        Operation.RERUN,
-        "Rerun",
-        Right.OPERATE,
-        "replay",
-        "main",
-        "Each instance begins a new life: it runs again, and its retries start from 0.",
-    ),
-    Button(
-        Operation.TERMINATE,
-        "Terminate",
-        Right.OPERATE,
-        "stop_circle",
-        "danger",
-        "Running processes are killed; the instances end as failed.",
-    ),
-    Button(
-        Operation.MARK_SUCCESS,
-        "Mark as successful",
-        Right.OVERRIDE,
-        "check_circle",
-        "danger",
-        "Downstream instances are released as if the data were there. Running processes are killed.",
-    ),
-)
-_BY_KIND = {str(button.kind): button for button in BUTTONS}
-
-
-@dataclass(frozen=True)
-class Row:
-    instance: Instance
-    badge: SafeString
-    data_time: str
-    refusal: str
-    permitted: bool
+SECONDS = 30
+_BY_KIND = {one.kind: one for one in ON_INSTANCES}
 
 
 def operate_view(model_admin: "InstanceAdmin", request: HttpRequest, kind: str) -> HttpResponse:
-    """GET shows the chosen instances (`ids`, separated by commas), POST carries the operation out on them."""
-    button = _BY_KIND.get(kind)
-    if button is None:
+    """The page of one kind of operation, for `ids` (separated by commas) or `all` that match the filter `query`."""
+    if kind not in _BY_KIND:
         raise Http404("There is no such operation.")
     sent = request.POST if request.method == "POST" else request.GET
     try:
-        ids = chosen(sent.get("ids", ""))
-    except ValueError as error:
-        return HttpResponseBadRequest(str(error), content_type="text/plain")
-    rows = _rows(model_admin, request, button, ids)
-    if request.method == "POST":
-        return _carry_out(request, button, rows)
+        choice = operate_choice.read(request, model_admin.get_queryset(request), sent)
+    except ChoiceError as error:
+        return HttpResponseBadRequest(str(error), content_type="text/plain; charset=utf-8")
+    page = Page(model_admin, request, kind, choice)
+    try:
+        with time_limit(SECONDS):
+            if request.method != "POST":
+                return page.show()
+            if "apply" not in request.POST:
+                return page.preview()
+        return page.apply()
+    except OperationalError as error:
+        log.warning("a preview of %s gave up: %s", kind, error)
+        return HttpResponse(
+            f"The database needed more than {SECONDS} seconds for these instances, and nothing was done. "
+            "Go back and narrow the filter.",
+            content_type="text/plain; charset=utf-8",
+            status=503,
+        )
+
+
+class Page:
+    """One request for the page. `show` is the last step of all others."""
+
+    def __init__(self, model_admin: "InstanceAdmin", request: HttpRequest, kind: str, choice: Choice) -> None:
+        self.model_admin = model_admin
+        self.request = request
+        self.user = signed_in(request)
+        self.kind = _BY_KIND[kind]
+        self.operation = operations.get(kind)
+        self.choice = choice
+        self.form = form_of(kind, self._sent, user=self.user, initial=request.GET.dict())
+        self.shown: PreviewPage | None = None
+        self.problem = ""
+        self.reason_problem = ""
+        self.difference: Any = None
+
+    @property
+    def _sent(self) -> QueryDict | None:
+        return self.request.POST if self.request.method == "POST" else None
+
+    @cached_property
+    def options(self) -> dict[str, Any] | None:
+        """The options as they are kept on record; None if they cannot be, which the form says then."""
+        if not self.form.is_valid():
+            return None
+        try:
+            parsed = self.operation.parse(self.form.given())
+            self.operation.check(parsed)
+        except OptionError as error:
+            self.form.refuse(error)
+            return None
+        return self.operation.as_json(parsed)
+
+    def preview(self) -> HttpResponse:
+        """Freezes what is chosen now, and shows what would happen to it."""
+        if self.options is not None:
+            try:
+                found = operations.preview(
+                    self.kind.kind, self.choice.rows, user=self.user, options=self.options
+                )
+            except OptionError as error:
+                self.form.refuse(error)
+            else:
+                self.shown = preview_page(found.frozen, self.user)
+        return self.show()
+
+    def apply(self) -> HttpResponse:
+        """Does what the sent token stands for, if it is what the page shows and still so."""
+        frozen = self._frozen()
+        if frozen is None or self.options is None:
+            self.problem = "This preview is too old to be applied. Look at the new one."
+            return self._preview_again()
+        if self.options != frozen.options:
+            self.problem = "The options have changed since the preview. Look at the new one."
+            return self._preview_again()
+        reason = self.request.POST.get("reason", "")
+        try:
+            record = operations.apply(frozen.token, user=self.user, reason=reason, source="admin")
+        except operations.StalePreview as stale:
+            self.difference = stale.difference
+            return self._preview_again()
+        except operations.UnknownPreview as error:
+            self.problem = str(error)
+            return self._preview_again()
+        except operations.ReasonRequired as error:
+            self.reason_problem = str(error)
+            self.shown = preview_page(frozen, self.user)
+            return self.show()
+        return self._leave(record)
+
+    def _preview_again(self) -> HttpResponse:
+        with time_limit(SECONDS):
+            return self.preview()
+
+    def _frozen(self) -> FrozenSet | None:
+        """The set that the sent token stands for, if it is the user's own and of this operation."""
+        try:
+            token = UUID(self.request.POST.get("token", ""))
+        except ValueError:
+            return None
+        return FrozenSet.objects.filter(token=token, user=self.user, kind=self.kind.kind).first()
+
+    def _leave(self, record: OperationRecord) -> HttpResponse:
+        """To the record; back to the instance if it was one, and all went well."""
+        address = reverse("admin:instances_operationrecord_change", args=(record.pk,))
+        if record.total == 1 and record.state == OperationState.SUCCESS and self.choice.only:
+            said = format_html(
+                '{}: done, see <a href="{}">operation #{}</a>.', self.kind.title, address, record.pk
+            )
+            messages.success(self.request, said)
+            return redirect(self.choice.back)
+        return redirect(f"{address}?{urlencode({'list': self.choice.query})}")
+
+    def show(self) -> HttpResponse:
+        context = {
+            **self.model_admin.admin_site.each_context(self.request),
+            "opts": self.model_admin.opts,
+            "title": self.kind.title,
+            "kind": self.kind,
+            "choice": self.choice,
+            "form": self.form,
+            "offers": self._offers(),
+            "preview": self.shown,
+            "problem": self.problem,
+            "difference": self.difference,
+            "reason": self.request.POST.get("reason", ""),
+            "reason_problem": self.reason_problem,
+            "reason_required": self.operation.reason_required,
+        }
+        return TemplateResponse(self.request, "instances/operate.html", context).render()
+
+    def _offers(self) -> dict[str, Any]:
+        """What the form of this kind offers to choose from."""
+        form = self.form
+        if isinstance(form, RemoveForm) and self.choice.only:
+            return {"edges": operate_offers.edges(self.choice.only, self.user, form.picked)}
+        if not isinstance(form, RerunForm):
+            return {}
+        offers: dict[str, Any] = {
+            "parameters": operate_offers.parameters(self.choice),
+            "may_override": self.model_admin.has_right(self.request, Right.OVERRIDE, self.choice.only),
+        }
+        if form.by_hand:
+            offers["candidates"], offers["more_candidates"] = operate_offers.candidates(
+                self.choice, self.user, form.picked
+            )
+        return offers
+
+
+def set_view(model_admin: "InstanceAdmin", request: HttpRequest, token: UUID) -> HttpResponse:
+    """The instances of a previewed set, page by page in the order of applying, for whoever asked for the preview."""
+    frozen = FrozenSet.objects.filter(token=token, user=signed_in(request)).first()
+    if frozen is None or frozen.kind not in _BY_KIND:
+        raise Http404("There is no such preview: it was somebody else's, or is older than a day.")
+    text = request.GET.get("from", "0")
+    start = int(text) // PAGE * PAGE if text.isdecimal() and len(text) <= 9 else 0
     context = {
         **model_admin.admin_site.each_context(request),
         "opts": model_admin.opts,
-        "title": button.title,
-        "button": button,
-        "ids": ",".join(str(row.instance.pk) for row in rows),
-        "allowed": [row for row in rows if not row.refusal],
-        "refused": [row for row in rows if row.refusal],
-        "missing": len(ids) - len(rows),
-        "query": sent.get("query", ""),
-        "back": _back(rows, sent.get("query", "")),
+        "title": f"{_BY_KIND[frozen.kind].title}: all {frozen.total:,} instances",
+        "frozen": frozen,
+        "rows": set_rows(frozen, start, PAGE, request.user),
+        "start": start,
+        "before": start - PAGE if start else None,
+        "after": start + PAGE if start + PAGE < frozen.total else None,
     }
-    return TemplateResponse(request, "instances/operate.html", context)
-
-
-def chosen(text: str) -> list[int]:
-    """Ids from `1,2,3`; raises ValueError for anything else, for none, and for too many."""
-    words = [word for word in text.split(",") if word]
-    if not all(word.isdecimal() and len(word) <= 18 for word in words):
-        raise ValueError("Instance ids are numbers, separated by commas.")
-    ids = sorted({int(word) for word in words})
-    if not ids:
-        raise ValueError("No instance is chosen.")
-    if len(ids) > MOST:
-        raise ValueError(f"At most {MOST:,} instances at once.")
-    return ids
-
-
-def _rows(model_admin: "InstanceAdmin", request: HttpRequest, button: Button, ids: list[int]) -> list[Row]:
-    """The visible ones of `ids`, each with the reason why it would be refused, if any."""
-    found = (
-        model_admin.get_queryset(request).filter(pk__in=ids).select_related("task", "project").order_by("pk")
-    )
-    return [_row(request, button, instance) for instance in found]
-
-
-def _row(request: HttpRequest, button: Button, instance: Instance) -> Row:
-    permitted = button.right in access.rights(request.user, instance.project_id)
-    why_not = ""
-    if not permitted:
-        why_not = f"You do not have the right to {button.right} in project {instance.project}."
-    elif not button.allows(instance.state):
-        why_not = refusal(button.kind, instance.state, instance.task.name)
-    data_time = f"{plain_time(instance.data_time, instance.task.timezone)} {instance.task.timezone}"
-    return Row(instance, state_badge(instance.state, instance.error_code), data_time, why_not, permitted)
-
-
-def _carry_out(request: HttpRequest, button: Button, rows: list[Row]) -> HttpResponse:
-    permitted = [row.instance.pk for row in rows if row.permitted]
-    if not permitted:
-        messages.error(request, f"Nothing was done: you may {button.title.lower()} none of these instances.")
-        return redirect(_back(rows, request.POST.get("query", "")))
-    if len(permitted) < len(rows):
-        messages.warning(
-            request,
-            f"{len(rows) - len(permitted)} instances were left out: you lack the right in their projects.",
-        )
-    reason = request.POST.get("reason", "").replace("\0", "").strip()[:2000]
-    record = operations.run(button.kind, permitted, user=signed_in(request), reason=reason, source="admin")
-    _report(request, button, record)
-    if record.refused or record.failed:
-        return redirect("admin:instances_operationrecord_change", record.pk)
-    return redirect(_back(rows, request.POST.get("query", "")))
-
-
-def _report(request: HttpRequest, button: Button, record: OperationRecord) -> None:
-    counts = [f"{record.done} done"]
-    counts += [f"{record.refused} refused"] if record.refused else []
-    counts += [f"{record.failed} failed"] if record.failed else []
-    level = messages.SUCCESS if record.done == record.total else messages.WARNING
-    messages.add_message(request, level, f"{button.title}: {', '.join(counts)}.")
-
-
-def _back(rows: list[Row], query: str) -> str:
-    """Where one comes from: the filtered list, or the instance itself if it is the only one."""
-    if len(rows) == 1 and not query:
-        return reverse("admin:instances_instance_change", args=(rows[0].instance.pk,))
-    address = reverse("admin:instances_instance_changelist")
-    return f"{address}?{query}" if query else address
+    return TemplateResponse(request, "instances/operate_set.html", context)

@@ -1,118 +1,160 @@
-"""What the engine keeps for people to read: operation records and worker processes."""
+"""Operation records: the list with its filters, the page of one with cancel and undo, exports. Nothing is edited here."""
 
 from typing import Any
 
-from django.contrib import admin
-from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
-from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, TooManyFieldsSent
+from django.db.models import QuerySet
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseNotAllowed,
+    QueryDict,
+)
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
 
-from instances.admin.listing import CappedChangeList
-from instances.admin.looks import OPERATION_LOOKS, state_badge
-from instances.admin.waiting import ALIVE
-from instances.models import Instance, OperationItem, OperationRecord, Task, WorkerProcess
+from instances import operations
+from instances.admin import record_export, record_page
+from instances.admin.kinds import look_up
+from instances.admin.looks import OPERATION_LOOKS
+from instances.admin.operate_words import in_a_line
+from instances.admin.record_filter import (
+    SOURCES,
+    RecordChangeList,
+    RecordFilter,
+    operator_of,
+    visible_items,
+    visible_records,
+)
+from instances.models import OperationRecord
+from instances.models.operation import ItemOutcome
 from weops.console.paging import CappedPaginator
-from weops.console.present import Look, badge, plain_time, span, stamp
-from weops.console.scoped import ReadOnlyAdmin
-from weops.projects import access
-from weops.projects.access import AnyUser, Right
-
-MOST_ITEMS = 500
+from weops.console.present import badge, or_nothing, plain_time, span, stamp, zone_name
+from weops.console.scoped import ReadOnlyAdmin, signed_in
 
 
-def visible_items(user: AnyUser) -> QuerySet[OperationItem]:
-    """Outcomes on instances of projects that `user` sees."""
-    ids = access.project_ids(user, Right.VIEW)
-    items = OperationItem.objects.all()
-    if ids is None:
-        return items
-    return items.filter(Exists(Instance.objects.filter(pk=OuterRef("instance_id"), project__in=ids)))
+def _address(record: OperationRecord) -> str:
+    return reverse("admin:instances_operationrecord_change", args=(record.pk,))
 
 
-def visible_records(queryset: QuerySet[Any], user: AnyUser) -> QuerySet[Any]:
-    """Records of operations on instances or tasks of projects that the user sees."""
-    if access.project_ids(user, Right.VIEW) is None:
-        return queryset
-    tasks = access.within(Task.objects.all(), user, "workflow__project_id").values_list("pk", flat=True)
-    on_instances = Exists(visible_items(user).filter(operation=OuterRef("pk")))
-    return queryset.filter(Q(on_instances) | Q(options__task__in=list(tasks)))
+def _back(request: HttpRequest) -> str:
+    """The list of instances that one came from, with its filter; empty if one came from elsewhere."""
+    query = request.GET.get("list")
+    if query is None:
+        return ""
+    address = reverse("admin:instances_instance_changelist")
+    try:
+        return f"{address}?{QueryDict(query).urlencode()}" if query else address
+    except TooManyFieldsSent:
+        return address
 
 
 @admin.register(OperationRecord)
 class OperationRecordAdmin(ReadOnlyAdmin):
     project_path = None
+    change_list_template = "instances/record_list.html"
     paginator = CappedPaginator
     show_full_result_count = False
     list_max_show_all = 0
+    list_per_page = 50
+    list_display_links = None
     list_display = (
-        "id",
         "kind_cell",
         "about_cell",
         "state_cell",
-        "total",
-        "done",
-        "refused",
-        "failed",
-        "operator",
-        "source",
-        "reason",
+        "counts_cell",
+        "operator_cell",
+        "reason_cell",
         "created_cell",
         "took_cell",
     )
-    list_filter = ("state",)
     list_select_related = ("operator",)
     sortable_by = ()
     ordering = ("-id",)
-    fields = (
-        ("kind_cell", "state_cell"),
-        ("operator", "source"),
-        ("created_cell", "took_cell"),
-        "reason",
-        "counts_cell",
-        "options",
-        "items_cell",
-    )
-    readonly_fields = (
-        "kind_cell",
-        "state_cell",
-        "operator",
-        "source",
-        "created_cell",
-        "took_cell",
-        "reason",
-        "counts_cell",
-        "options",
-        "items_cell",
-    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return visible_records(super().get_queryset(request), request.user)
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[CappedChangeList]:
-        return CappedChangeList
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RecordChangeList]:
+        return RecordChangeList
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        found = super().get_object(request, object_id, from_field)
-        if found is not None:
-            found.seen_items = list(
-                visible_items(request.user).filter(operation=found).order_by("instance_id")[: MOST_ITEMS + 1]
-            )
-        return found
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """The filter bar's own parameters never come here; any other lookup could scan the table."""
+        return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        context = {
+            "title": "Operation records",
+            "times_note": f"Times are in {zone_name()}. Records are never changed or deleted by hand.",
+            "query": request.GET.urlencode(),
+        }
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    # The list
 
     @admin.display(description="Operation")
-    def kind_cell(self, record: OperationRecord) -> str:
-        return record.kind.replace("_", " ").capitalize()
+    def kind_cell(self, record: OperationRecord) -> SafeString:
+        kind = look_up(record.kind)
+        return format_html(
+            '<span class="wo-two-lines"><a class="wo-link" href="{}">{}</a><span class="wo-dim">#{} · {}</span></span>',
+            _address(record),
+            kind.title,
+            record.pk,
+            SOURCES.get(record.source, record.source),
+        )
 
-    @admin.display(description="Task")
-    def about_cell(self, record: OperationRecord) -> str:
-        return str(record.options.get("name", "")) if isinstance(record.options, dict) else ""
+    @admin.display(description="On")
+    def about_cell(self, record: Any) -> Any:
+        subject = getattr(record, "subject", None)
+        details = in_a_line(record.kind, record.options)
+        if subject is not None:
+            link = format_html(
+                '<a class="wo-link" href="{}">{}</a> <span class="wo-dim">{}</span>',
+                reverse("admin:instances_instance_change", args=(subject.pk,)),
+                subject.task.name,
+                plain_time(subject.data_time, subject.task.timezone),
+            )
+        elif record.total:
+            link = format_html("{} instances", f"{record.total:,}")
+        else:
+            link = SafeString("")
+        if not link and not details:
+            return or_nothing("")
+        dim = format_html('<span class="wo-dim" title="{}">{}</span>', details, details[:120])
+        return format_html('<span class="wo-two-lines"><span>{}</span>{}</span>', link, dim)
 
     @admin.display(description="State")
     def state_cell(self, record: OperationRecord) -> SafeString:
-        return badge(OPERATION_LOOKS, record.state)
+        shown = badge(OPERATION_LOOKS, record.state)
+        progress = record_page.progress(record)
+        if not progress.live:
+            return shown
+        percent = format_html('<span class="wo-dim">{}%</span>', progress.percent)
+        return format_html('<span class="wo-two-lines"><span>{}</span>{}</span>', shown, percent)
+
+    @admin.display(description="Instances")
+    def counts_cell(self, record: OperationRecord) -> Any:
+        counts = [f"{getattr(record, name):,} {name}" for name in record_page.TONES if getattr(record, name)]
+        return format_html('<span class="wo-time">{}</span>', ", ".join(counts)) if counts else or_nothing("")
+
+    @admin.display(description="Operator")
+    def operator_cell(self, record: OperationRecord) -> str:
+        return operator_of(record)
+
+    @admin.display(description="Reason")
+    def reason_cell(self, record: OperationRecord) -> Any:
+        if not record.reason:
+            return or_nothing("")
+        return format_html('<span title="{}">{}</span>', record.reason[:1000], record.reason[:120])
 
     @admin.display(description="At")
     def created_cell(self, record: OperationRecord) -> SafeString:
@@ -122,81 +164,102 @@ class OperationRecordAdmin(ReadOnlyAdmin):
     def took_cell(self, record: OperationRecord) -> str:
         return span(record.finished_at - record.created_at) if record.finished_at else "–"
 
-    @admin.display(description="Instances")
-    def counts_cell(self, record: OperationRecord) -> str:
-        return f"{record.total} chosen: {record.done} done, {record.refused} refused, {record.failed} failed"
+    # One record
 
-    @admin.display(description="Outcome of each")
-    def items_cell(self, record: Any) -> Any:
-        items: list[OperationItem] = getattr(record, "seen_items", [])
-        if not items:
-            return "It changed no instance."
-        found = Instance.objects.filter(pk__in=[item.instance_id for item in items]).select_related("task")
-        named = {row.pk: row for row in found.only("data_time", "task__name", "task__timezone")}
-        body = format_html_join(
-            "", _ITEM, (_item_cells(item, named.get(item.instance_id)) for item in items[:MOST_ITEMS])
-        )
-        more = f"Only the first {MOST_ITEMS} are shown." if len(items) > MOST_ITEMS else ""
-        return format_html(_ITEMS, body, more)
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("export/", view(self.export), name="instances_operationrecord_export"),
+            path("<int:pk>/progress/", view(self.progress), name="instances_operationrecord_progress"),
+            path("<int:pk>/cancel/", view(self.cancel), name="instances_operationrecord_cancel"),
+            path("<int:pk>/undo/", view(self.undo), name="instances_operationrecord_undo"),
+            path("<int:pk>/export/", view(self.export_items), name="instances_operationrecord_items"),
+            *super().get_urls(),
+        ]
 
+    def visible(self, request: HttpRequest, pk: int | str) -> OperationRecord:
+        """The record, if the user may see it; raises Http404 for every other number, existing or not."""
+        rows = self.get_queryset(request).select_related("operator", "cancel_requested_by", "undoes")
+        try:
+            found: OperationRecord = rows.get(pk=int(pk))
+        except (OperationRecord.DoesNotExist, ValueError, OverflowError):
+            raise Http404(
+                "There is no such operation, or it is about projects that you cannot see."
+            ) from None
+        return found
 
-_ITEM = (
-    '<tr><td class="wo-name"><a class="wo-link" href="{}">{}</a></td><td>{}</td><td>{}</td><td>{}</td>'
-    '<td class="wo-name">{}</td></tr>'
-)
-_ITEMS = (
-    '<div class="wo-scroll"><table class="wo-table"><thead><tr><th>Instance</th><th>Outcome</th><th>From</th><th>To</th>'
-    "<th>Message</th></tr></thead><tbody>{}</tbody></table></div>{}"
-)
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        record = self.visible(request, object_id)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": record,
+            "title": f"{look_up(record.kind).title} #{record.pk}",
+            "page": record_page.build(record, request.user, request.GET),
+            "back": _back(request),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "instances/record_detail.html", context)
 
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return redirect("admin:instances_operationrecord_change", object_id)
 
-def _item_cells(item: OperationItem, instance: Instance | None) -> tuple[Any, ...]:
-    name = f"#{item.instance_id}"
-    if instance is not None:
-        name = f"{instance.task.name} {plain_time(instance.data_time, instance.task.timezone)}"
-    return (
-        reverse("admin:instances_instance_change", args=(item.instance_id,)),
-        name,
-        badge(OPERATION_LOOKS, item.outcome),
-        state_badge(item.from_state) if item.from_state else "–",
-        state_badge(item.to_state) if item.to_state else "–",
-        item.message,
-    )
+    @method_decorator([require_GET, never_cache])
+    def progress(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The bar and the counts alone, for the page that looks again every second."""
+        context = {"progress": record_page.progress(self.visible(request, pk))}
+        return TemplateResponse(request, "instances/record_progress.html", context)
 
+    @method_decorator(require_POST)
+    def cancel(self, request: HttpRequest, pk: int) -> HttpResponse:
+        record = self.visible(request, pk)
+        try:
+            asked = operations.cancel(record, signed_in(request))
+        except PermissionDenied as error:
+            messages.error(request, str(error))
+        else:
+            if asked:
+                messages.success(request, "It stops after the batch that is being applied.")
+            else:
+                messages.warning(request, "There was nothing left to cancel.")
+        return redirect(_address(record))
 
-_WORKERS = {
-    "alive": Look("green", "check_circle", "Alive"),
-    "stopping": Look("amber", "logout", "Stopping"),
-    "silent": Look("red", "error", "Silent"),
-}
+    @method_decorator(require_POST)
+    def undo(self, request: HttpRequest, pk: int) -> HttpResponse:
+        record = self.visible(request, pk)
+        try:
+            undone = operations.undo(
+                record, user=signed_in(request), reason=request.POST.get("reason", ""), source="admin"
+            )
+        except (operations.NotUndoable, operations.ReasonRequired) as error:
+            messages.error(request, str(error))
+            return redirect(_address(record))
+        return redirect(_address(undone))
 
+    # Exports
 
-@admin.register(WorkerProcess)
-class WorkerProcessAdmin(ReadOnlyAdmin):
-    project_path = None
-    list_display = ("name", "life_cell", "host", "pid", "busy_cell", "started_cell", "seen_cell")
-    search_fields = ("name", "host")
-    sortable_by = ()
-    ordering = ("-seen_at",)
-    fields = ("name", "life_cell", ("host", "pid"), "busy_cell", ("started_cell", "seen_cell"))
-    readonly_fields = ("name", "life_cell", "host", "pid", "busy_cell", "started_cell", "seen_cell")
+    @method_decorator(require_POST)
+    def export(self, request: HttpRequest) -> HttpResponse:
+        """CSV of all records that match the filters of the list's address."""
+        form = RecordFilter(request)
+        if not form.is_valid():
+            return HttpResponseBadRequest("The filters cannot be read.", content_type="text/plain")
+        rows = form.apply(self.get_queryset(request))
+        return record_export.export_records(request, rows, dict(form.in_words()))
 
-    @admin.display(description="State")
-    def life_cell(self, worker: WorkerProcess) -> SafeString:
-        silent = timezone.now() - worker.seen_at
-        word = "silent" if silent > ALIVE else "stopping" if worker.stopping else "alive"
-        return badge(_WORKERS, word, title=f"Last seen {span(silent)} ago")
-
-    @admin.display(description="Threads busy")
-    def busy_cell(self, worker: WorkerProcess) -> SafeString:
-        share = min(100, round(100 * worker.busy / worker.slots)) if worker.slots else 0
-        meter = '<span class="wo-meter" aria-hidden="true"><span style="width:{}%"></span></span>{} of {}'
-        return format_html(meter, share, worker.busy, worker.slots)
-
-    @admin.display(description="Started")
-    def started_cell(self, worker: WorkerProcess) -> SafeString:
-        return stamp(worker.started_at)
-
-    @admin.display(description="Last seen")
-    def seen_cell(self, worker: WorkerProcess) -> SafeString:
-        return stamp(worker.seen_at)
+    @method_decorator(require_POST)
+    def export_items(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """CSV of the outcomes of a record on the instances that the user sees."""
+        record = self.visible(request, pk)
+        rows, outcome = visible_items(request.user).filter(operation=record), request.GET.get("outcome", "")
+        if outcome in ItemOutcome.values:
+            return record_export.export_items(request, record, rows.filter(outcome=outcome), outcome)
+        return record_export.export_items(request, record, rows, "")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from django.db.models import Q
 
-from instances.engine.states import HOLDING_SLOT, LABELS, State
+from instances.engine.states import ACTIVE, FINAL, HOLDING_SLOT, LABELS, State
 from instances.models import Edge, Execution, Instance, WorkerProcess
 from weops.console.present import plain_time, span
 
@@ -40,6 +40,8 @@ def answer(instance: Instance, edges: list[tuple[str, Edge]], now: dt.datetime) 
     `edges`: what it waits for with the names to show, those that count first.
     """
     state = State(instance.state)
+    if instance.frozen_at is not None and state not in FINAL and state not in ACTIVE:
+        return _frozen(instance)
     if state == State.WAIT_EVENT:
         return Answer("violet", "notifications_paused", "It waits for an event that has not come yet.")
     if state == State.WAIT_UPSTREAM:
@@ -57,9 +59,16 @@ def _at(moment: dt.datetime) -> str:
     return plain_time(moment)
 
 
+def _frozen(instance: Instance) -> Answer:
+    until = f"at {_at(instance.thaw_at)}, or by hand before" if instance.thaw_at else "by hand"
+    return Answer("cyan", "ac_unit", f"It is frozen: it is not started until it is thawed {until}.")
+
+
 def _upstream(instance: Instance, edges: list[tuple[str, Edge]]) -> Answer:
     open_edges = [
-        (name, edge) for name, edge in edges if edge.satisfied_at is None and edge.removed_at is None
+        (name, edge)
+        for name, edge in edges
+        if edge.satisfied_at is None and edge.removed_at is None and not edge.waived
     ]
     count = instance.pending_upstream
     lines = []

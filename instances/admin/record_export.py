@@ -1,0 +1,190 @@
+"""Exports of operation records and their outcomes: CSV, streamed in constant memory, and put on record themselves.
+
+Rows are read in portions by keyset, each in a query of its own: no transaction stays open while a slow client reads, and
+cells that a spreadsheet would take for a formula are defused.
+"""
+
+import csv
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.db.models import QuerySet
+from django.http import HttpRequest, StreamingHttpResponse
+
+from instances.admin.kinds import look_up
+from instances.admin.record_filter import operator_of
+from instances.admin.record_page import named_instances
+from instances.models import OperationItem, OperationRecord
+from instances.operations import records
+from weops.console.present import plain_time
+from weops.console.scoped import signed_in
+
+PORTION = 2_000
+RISKY = ("=", "+", "-", "@")
+
+RECORD_COLUMNS = (
+    "id",
+    "operation",
+    "state",
+    "operator",
+    "source",
+    "asked for (UTC)",
+    "started (UTC)",
+    "finished (UTC)",
+    "instances",
+    "done",
+    "refused",
+    "failed",
+    "cancelled",
+    "undoes",
+    "reason",
+    "options",
+)
+ITEM_COLUMNS = (
+    "instance id",
+    "project",
+    "task",
+    "data time",
+    "time zone",
+    "outcome",
+    "state before",
+    "state after",
+    "message",
+    "at (UTC)",
+    "before",
+    "after",
+)
+
+
+def defused(value: Any) -> str:
+    """The text of a cell that no spreadsheet takes for a formula, and no control character hides in."""
+    text = "" if value is None else str(value)
+    if text.startswith(RISKY) or any(ord(sign) < 32 or ord(sign) == 127 for sign in text[:1]):
+        text = f"'{text}"
+    return "".join(sign if sign in "\t\n" or (ord(sign) >= 32 and ord(sign) != 127) else " " for sign in text)
+
+
+class _Echo:
+    """What `csv.writer` writes to; hands each line back."""
+
+    @staticmethod
+    def write(line: str) -> str:
+        return line
+
+
+def _lines(rows: Iterable[Iterable[Any]]) -> str:
+    writer = csv.writer(_Echo())
+    return "".join(writer.writerow([defused(cell) for cell in row]) for row in rows)
+
+
+def export_records(request: HttpRequest, rows: QuerySet[OperationRecord], words: dict[str, str]) -> Any:
+    """All of `rows`, newest first. `words`: the filters in use, kept on record."""
+    noted = _note(request, "export_records", {"filter": words} if words else {})
+    # What is asked for from now on, this export too, is not in it.
+    rows = rows.filter(pk__lt=noted.pk).select_related("operator").order_by("-pk")
+
+    def portion(last: int | None) -> tuple[list[list[Any]], int | None]:
+        found = list((rows if last is None else rows.filter(pk__lt=last))[:PORTION])
+        return [_record_cells(one) for one in found], found[-1].pk if found else None
+
+    return _stream(request, "operations.csv", RECORD_COLUMNS, portion)
+
+
+def export_items(
+    request: HttpRequest, record: OperationRecord, rows: QuerySet[OperationItem], outcome: str
+) -> Any:
+    """All outcomes of `record` that are in `rows`, by instance id."""
+    asked: dict[str, Any] = {"of_operation": record.pk}
+    _note(request, "export_outcomes", asked | ({"outcome": outcome} if outcome else {}))
+    rows = rows.order_by("instance_id")
+
+    def portion(last: int | None) -> tuple[list[list[Any]], int | None]:
+        found = list((rows if last is None else rows.filter(instance_id__gt=last))[:PORTION])
+        instances = named_instances([one.instance_id for one in found])
+        cells = [_item_cells(one, instances.get(one.instance_id)) for one in found]
+        return cells, found[-1].instance_id if found else None
+
+    return _stream(request, f"operation-{record.pk}.csv", ITEM_COLUMNS, portion)
+
+
+def _note(request: HttpRequest, kind: str, options: dict[str, Any]) -> OperationRecord:
+    return records.note(kind, user=signed_in(request), source="admin", options=options)
+
+
+def _record_cells(record: OperationRecord) -> list[Any]:
+    return [
+        record.pk,
+        look_up(record.kind).title,
+        record.state,
+        operator_of(record),
+        record.source,
+        plain_time(record.created_at, "UTC"),
+        plain_time(record.started_at, "UTC"),
+        plain_time(record.finished_at, "UTC"),
+        record.total,
+        record.done,
+        record.refused,
+        record.failed,
+        record.cancelled,
+        record.undoes_id,
+        record.reason,
+        json.dumps(record.options, ensure_ascii=False),
+    ]
+
+
+def _item_cells(item: OperationItem, instance: Any) -> list[Any]:
+    zone = instance.task.timezone if instance else "UTC"
+    return [
+        item.instance_id,
+        instance.project.name if instance else "",
+        instance.task.name if instance else "",
+        plain_time(instance.data_time, zone) if instance else "",
+        zone if instance else "",
+        item.outcome,
+        item.from_state,
+        item.to_state,
+        item.message,
+        plain_time(item.at, "UTC"),
+        json.dumps(item.before, ensure_ascii=False) if item.before is not None else "",
+        json.dumps(item.after, ensure_ascii=False) if item.after is not None else "",
+    ]
+
+
+# Rows after a key, and the key of the last of them; None: there are no more.
+Portion = Callable[[int | None], tuple[list[list[Any]], int | None]]
+
+
+def _stream(
+    request: HttpRequest, name: str, columns: tuple[str, ...], portion: Portion
+) -> StreamingHttpResponse:
+    # The servers want an iterator of their own kind; the other one would be read to its end first.
+    chunks = (
+        _without_blocking(columns, portion)
+        if isinstance(request, ASGIRequest)
+        else _one_by_one(columns, portion)
+    )
+    response = StreamingHttpResponse(chunks, content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    response["X-Content-Type-Options"] = "nosniff"
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _one_by_one(columns: tuple[str, ...], portion: Portion) -> Iterator[str]:
+    yield _lines([columns])
+    rows, last = portion(None)
+    while last is not None:
+        yield _lines(rows)
+        rows, last = portion(last)
+
+
+async def _without_blocking(columns: tuple[str, ...], portion: Portion) -> AsyncIterator[str]:
+    read = sync_to_async(portion)
+    yield _lines([columns])
+    rows, last = await read(None)
+    while last is not None:
+        yield _lines(rows)
+        rows, last = await read(last)
