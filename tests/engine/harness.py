@@ -17,6 +17,7 @@ import pytest
 from django.apps import apps
 from django.conf import settings
 from django.db import connection, transaction
+from django.utils import timezone
 
 from instances.engine import generation, hints, lifecycle, maintenance
 from instances.engine.dispatch import dispatch, follow
@@ -391,6 +392,13 @@ def history(instance: Instance) -> list[str]:
     return list(
         StateChange.objects.filter(instance_id=instance.pk).order_by("id").values_list("move", flat=True)
     )
+
+
+def waiting_left(instance: Instance) -> dt.timedelta:
+    """How long it may still wait."""
+    deadline = fresh(instance).wait_deadline
+    assert deadline is not None
+    return deadline - timezone.now()
 
 
 def lease_seconds() -> float:

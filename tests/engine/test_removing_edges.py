@@ -1,5 +1,7 @@
 """Removed dependencies: they count no more, for ever, on this instance only; and they stay on the graph, marked."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -188,9 +190,9 @@ class TestRaces:
             harness.wipe()
             ups, down = waiting(2)
             claimed = {c.instance_id: c for c in started(*ups)}
-            doors = [
-                lambda ups=ups, down=down: remove(down, parents=ups[:1]),
-                lambda one=claimed[ups[1].pk]: lifecycle.finish([good(one)]),
+            doors: list[Callable[[], Any]] = [
+                partial(remove, down, parents=ups[:1]),
+                partial(lifecycle.finish, [good(claimed[ups[1].pk])]),
             ]
             overtake(*(doors if remove_first else reversed(doors)))
             assert (state(down), fresh(down).pending_upstream) == ("wait_run", 0)
