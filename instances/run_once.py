@@ -231,7 +231,7 @@ def _create(
         run_type=RunType.MANUAL_TRIGGER,
     )
     try:
-        generation.create([wanted])
+        generation.create([wanted], lives_follow=True)
     except (ValueError, KeyError) as error:
         raise _Refused(f"{task.name} cannot be run for {data_time:{_TIMES}}: {error}") from None
     _, touched = lifecycle.rerun([], noted.pk, operation.life(), fresh=[wanted.instance_id])

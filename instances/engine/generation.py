@@ -17,7 +17,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from instances.engine import backlog, edges, hints
+from instances.engine import backlog, edges, event_waits, hints
 from instances.engine.backlog import Cursors, DueTasks, array
 from instances.engine.dispatch import dispatch
 from instances.engine.edges import Moments, Wanted
@@ -105,8 +105,9 @@ WITH made AS (
         wait_deadline, wait_since, ready_since)
     SELECT w.id, t.id, m.times[w.data_time], m.times[w.planned_time], w.instance_type, w.run_type, t.cycle_type, t.task_type,
         f.project_id, f.id, coalesce(t.folder_id, f.folder_id), t.owner_id, t.resource_group_id, t.priority,
-        CASE WHEN w.pending > 0 THEN 'wait_upstream' ELSE 'wait_run' END, w.pending, m.times[w.planned_time],
-        now() + t.wait_timeout, now(), CASE WHEN w.pending = 0 THEN now() END
+        CASE WHEN w.id = ANY(%(awaiting)s::bigint[]) THEN 'wait_event' WHEN w.pending > 0 THEN 'wait_upstream'
+        ELSE 'wait_run' END, w.pending, m.times[w.planned_time], now() + t.wait_timeout, now(),
+        CASE WHEN w.pending = 0 AND w.id <> ALL(%(awaiting)s::bigint[]) THEN now() END
     FROM unnest(%(ids)s::bigint[], %(tasks)s::bigint[], %(data)s::int[], %(planned)s::int[], %(types)s::text[],
                 %(run_types)s::text[], %(pending)s::int[])
       AS w(id, task_id, data_time, planned_time, instance_type, run_type, pending)
@@ -126,8 +127,9 @@ WHERE e.upstream_task_id = w.task_id AND e.upstream_data_time = (%(moments)s::ti
 """
 
 
-def _insert(wanted: Sequence[Wanted], moments: Moments) -> set[int]:
-    """Writes instances and binds the edges that have waited for them; the instances' resource groups."""
+def _insert(wanted: Sequence[Wanted], moments: Moments, awaiting: set[int]) -> set[int]:
+    """Writes instances, `awaiting` of which wait for events, and binds the edges that have waited for them; the instances'
+    resource groups."""
     columns: dict[str, Any] = {
         "ids": array(w.instance_id for w in wanted),
         "tasks": array(w.task_id for w in wanted),
@@ -136,6 +138,7 @@ def _insert(wanted: Sequence[Wanted], moments: Moments) -> set[int]:
         "types": array(w.instance_type for w in wanted),
         "run_types": array(w.run_type for w in wanted),
         "pending": array(w.pending for w in wanted),
+        "awaiting": array(awaiting),
         "moments": moments.times,
     }
     with connection.cursor() as cursor:
@@ -145,16 +148,21 @@ def _insert(wanted: Sequence[Wanted], moments: Moments) -> set[int]:
     return groups
 
 
-def create(wanted: Sequence[Wanted], schedules: Mapping[int, Schedule] | None = None) -> Generated:
+def create(
+    wanted: Sequence[Wanted], schedules: Mapping[int, Schedule] | None = None, *, lives_follow: bool = False
+) -> Generated:
     """Makes the wanted instances that do not exist, inside the caller's transaction, which holds the generation lock.
 
     `schedules`: of upstream tasks by id, where they are to be read otherwise than they stand (a backfill knows no
-    effective period).
+    effective period). `lives_follow`: the caller begins their first lives, by `lifecycle.rerun` in this transaction, so
+    that they take no event before it is decided whether they wait for any.
     """
     moments, made = Moments(), Generated()
     new = _drop_existing(wanted, moments) if wanted else []
+    # Events are locked before any instance is.
+    awaiting = event_waits.begin(new, withdrawn=lives_follow) if new else set()
     for piece, found in edges.pieces(new, moments, schedules or {}) if new else ():
-        made.add(Generated(len(piece), len(found), _insert(piece, moments)))
+        made.add(Generated(len(piece), len(found), _insert(piece, moments, awaiting)))
         edges.insert(found, moments)
     return made
 

@@ -9,7 +9,8 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from instances.engine import hints, lanes, lifecycle, logs
+from events import matching
+from instances.engine import event_handler, hints, lanes, lifecycle, logs
 from instances.engine.dispatch import follow
 from instances.engine.hints import Hint
 from instances.engine.lifecycle import Touched
@@ -91,7 +92,7 @@ def seal_left_logs(limit: int = 100) -> int:
 
 
 def sweep() -> Touched:
-    """Everything that time may have changed: leases, retries, waiting timeouts, thawing, lost turns, lost hints."""
+    """Everything that time may have changed: leases, retries, waiting timeouts, thawing, lost turns, lost hints, events."""
     touched = lifecycle.expire(settings.WEOPS_LEASE_SECONDS)
     touched.add(lifecycle.retry_due())
     touched.add(lifecycle.wait_timeouts())
@@ -104,14 +105,16 @@ def sweep() -> Touched:
     touched.groups |= _ready_groups()
     ready = follow(touched)
     hints.send(ready + lost_hints(settings.WEOPS_HINT_SECONDS))
+    event_handler.sweep()
     return touched
 
 
 def hourly(now: dt.datetime | None = None) -> None:
-    """Slow housekeeping: old instances, left logs, workers that are long gone."""
+    """Slow housekeeping: old instances and firings, left logs, workers that are long gone."""
     now = now or timezone.now()
     while remove_old(now - dt.timedelta(days=settings.WEOPS_RETENTION_DAYS)):
         pass
+    event_handler.remove_old(now - dt.timedelta(days=settings.WEOPS_RETENTION_DAYS))
     while seal_left_logs():
         pass
     WorkerProcess.objects.filter(seen_at__lt=now - dt.timedelta(days=1)).delete()
@@ -156,4 +159,5 @@ def _remove_rows(ids: list[int]) -> int:
             "DELETE FROM instances_instance WHERE id = ANY(%s)",
         ):
             cursor.execute(statement, [ids])
+        matching.forget(ids)
     return len(ids)

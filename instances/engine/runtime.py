@@ -11,14 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 from django.db.models.functions import Now
 
-from instances.engine import hints, lifecycle, plans
+from instances.engine import event_handler, hints, lifecycle, plans
 from instances.engine.dispatch import follow
 from instances.engine.group_commit import GroupCommit
 from instances.engine.hints import Hint
@@ -176,19 +176,9 @@ class Runtime:
         connection.ensure_connection()
         now = time.monotonic()
         results = [
-            Result(
-                r.execution_id,
-                r.token,
-                r.ok,
-                r.error_code,
-                r.message,
-                r.exit_code,
-                r.signal,
-                r.requeue,
-                now - report.measured_at,
-            )
+            replace(result, ended_ago=now - report.measured_at)
             for report in reports
-            for r in report.results
+            for result in report.results
         ]
         touched = lifecycle.finish(results)
         if touched.retry_now:
@@ -197,9 +187,20 @@ class Runtime:
         shares, rest = _share(ready, reports, self.served)
         hints.send(rest)
         plans.hint(touched.plans)
+        if touched.fires:
+            # Not in this thread: who listens may be many, and other results wait for this one.
+            self._spare.submit(self._emit)
         wanted = sorted(i for ids in shares for i in ids)
         claimed = {c.execution_id: c for c in lifecycle.claim(wanted, self.worker)} if wanted else {}
         return [[claimed[i] for i in ids if i in claimed] for ids in shares]
+
+    def _emit(self) -> None:
+        try:
+            event_handler.emit()
+        except DatabaseError as error:
+            log.warning("events of successful runs wait for the next sweep: %s", error)
+        finally:
+            close_old_connections()
 
     # Keeping leases
 

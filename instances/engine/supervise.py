@@ -133,6 +133,7 @@ def _result(claimed: Claimed, outcome: Outcome, control: Control) -> Result:
         outcome.exit_code,
         outcome.signal,
         requeue=control.reason == REASON_SHUTDOWN and not outcome.ok,
+        events=outcome.events,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import connection
 
+from events import matching
 from instances.engine.lifecycle import begin_statements as statements
 from instances.engine.lifecycle.common import Change, Touched, cancel_dispatched, lock_with_parents
 from instances.engine.lives import Life
@@ -46,13 +47,17 @@ def rerun(
     `fresh`: other instances, that were generated in this transaction. Their first life is decided in the same way, with
     those of `ids` and for them; it stays life round 0, and they are not among what was changed.
     """
-    values = _values(ids, operation, life or Life(), fresh)
+    life = life or Life()
+    values = _values(ids, operation, life, fresh)
     touched = Touched()
     changed: dict[int, str] = {}
     with connection.cursor() as cursor:
+        # Before any instance: whoever matches an event locks it first.
+        listens = matching.lock_awaited(values["ids"])
         lock_with_parents(cursor, values["ids"])
         if values["self_dependency"] == SelfDependency.ORDERLY:
             cursor.execute(statements.ADD_PREVIOUS, values)
+        values["awaiting"] = _wait_again(cursor, values, life) if listens else []
         cursor.execute(statements.BEGIN, values)
         for instance_id, is_fresh, old, group_id, lane, old_lane in cursor.fetchall():
             if not is_fresh:
@@ -64,3 +69,10 @@ def rerun(
             cancel_dispatched(cursor, list(changed), "TERMINATED", "Replaced by a rerun.", touched)
             cursor.execute(statements.REOPEN, {"ids": list(changed)})
     return changed, touched
+
+
+def _wait_again(cursor: Any, values: dict[str, Any], life: Life) -> list[int]:
+    """Those of the instances that begin a life, and wait for an event in it."""
+    cursor.execute(statements.ABLE, values)
+    able = [row[0] for row in cursor.fetchall()]
+    return sorted(matching.begin_again(able, ignored=life.ignore_events))

@@ -11,6 +11,8 @@ WHERE i.id = ANY(%(ids)s) AND (CASE
     ELSE t.rerun_allowed = 'ALL' END)
 """
 
+ABLE = f"SELECT i.id {_ABLE}"
+
 ADD_PREVIOUS = f"""
 -- Lives that are told to be orderly wait for the period before, as if their task had always been so. Only while BEGIN
 -- has not decided yet the edge is waived.
@@ -76,10 +78,12 @@ WITH old AS (
       AND (d.waived = d.counts OR d.met <> (d.satisfied_at IS NOT NULL) OR (d.met AND d.counts))
 ), begun AS (
     UPDATE instances_instance i
-    SET state = CASE WHEN open.edges > 0 THEN 'wait_upstream' ELSE 'wait_run' END,
+    SET state = CASE WHEN i.id = ANY(%(awaiting)s::bigint[]) THEN 'wait_event' WHEN open.edges > 0 THEN 'wait_upstream'
+                ELSE 'wait_run' END,
         pending_upstream = coalesce(open.edges, 0), tries = 0, run_type = %(run_type)s,
         life_round = CASE WHEN old.fresh THEN i.life_round ELSE i.life_round + 1 END,
-        not_before = now(), wait_since = now(), ready_since = CASE WHEN open.edges > 0 THEN NULL ELSE now() END,
+        not_before = now(), wait_since = now(),
+        ready_since = CASE WHEN open.edges > 0 OR i.id = ANY(%(awaiting)s::bigint[]) THEN NULL ELSE now() END,
         wait_deadline = now() + t.wait_timeout,
         start_time = NULL, end_time = NULL, error_code = '', error_message = '',
         overrides = %(parameters)s::jsonb, application_parameters = %(application_parameters)s::jsonb,
