@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from instances.engine import dependencies_doc
 from instances.engine.states_doc import document
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -10,6 +11,13 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_the_state_machine_page_is_written_from_the_tables() -> None:
     page = (ROOT / "docs" / "state-machine.md").read_text()
     assert page == document(), "run: python manage.py state_machine > docs/state-machine.md"
+
+
+def test_the_page_on_dependencies_is_written_from_the_tables() -> None:
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    assert page == dependencies_doc.document(), (
+        "run: python manage.py dependency_table > docs/dependencies.md"
+    )
 
 
 def test_no_link_between_documents_is_broken() -> None:
