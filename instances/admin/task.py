@@ -89,7 +89,14 @@ class TaskAdmin(ScopedAdmin):
         "take_tasks_offline",
         "change_owner_of_tasks",
     )
-    readonly_fields = ("status_cell", "schedule_words", "next_runs", "versions_list", "code_text")
+    readonly_fields = (
+        "status_cell",
+        "schedule_words",
+        "next_runs",
+        "versions_list",
+        "code_text",
+        "owner_cell",
+    )
     fieldsets = (
         (
             None,
@@ -178,26 +185,23 @@ class TaskAdmin(ScopedAdmin):
     def in_use(self, obj: Any) -> bool:
         return obj.instances.exists() or obj.dependents.exists()
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        # The owner of a task that exists is changed by an operation, which its instances and the record know of.
-        readonly = super().get_readonly_fields(request, obj)
-        return readonly if obj is None else (*readonly, "owner")
-
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
-        if obj is None or self.has_change_permission(request, obj):
+        if obj is None:
             return fieldsets
-        # Readers see the code with its lines.
+        # The owner of a task that exists is changed by an operation, which its instances and the record know of.
+        shown = {"owner": "owner_cell"}
+        if not self.has_change_permission(request, obj):
+            # Readers see the code with its lines.
+            shown["code"] = "code_text"
         return [
-            (
-                title,
-                {
-                    **options,
-                    "fields": ["code_text" if name == "code" else name for name in options["fields"]],
-                },
-            )
+            (title, {**options, "fields": _replaced(options["fields"], shown)})
             for title, options in fieldsets
         ]
+
+    @admin.display(description="Owner")
+    def owner_cell(self, task: Task) -> Any:
+        return task.owner.get_username() if task.owner else NOTHING
 
     @admin.display(description="Code")
     def code_text(self, task: Task) -> SafeString:
@@ -339,6 +343,14 @@ class TaskAdmin(ScopedAdmin):
     @admin.action(description="Change owner", permissions=["change"])
     def change_owner_of_tasks(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse | None:
         return task_steps.chosen_view(self, request, "owner", chosen)
+
+
+def _replaced(fields: Any, names: dict[str, str]) -> list[Any]:
+    """The fields of a fieldset, which may stand in rows, under other names."""
+    return [
+        names.get(one, one) if isinstance(one, str) else tuple(names.get(name, name) for name in one)
+        for one in fields
+    ]
 
 
 def _code(text: str) -> SafeString:

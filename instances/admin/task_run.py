@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from instances.admin.task import TaskAdmin
 
 MOST_CHARS = 128 * 1024
+MOST_ROWS = 8
 
 
 class RunForm(ReasonForm):
@@ -58,7 +59,9 @@ class RunForm(ReasonForm):
                 max_length=MOST_CHARS,
                 disabled=not may_override,
                 show_hidden_initial=may_override,
-                widget=forms.Textarea(attrs={"rows": 1, "spellcheck": "false"}),
+                widget=forms.Textarea(
+                    attrs={"rows": min(value.count("\n") + 1, MOST_ROWS), "spellcheck": "false"}
+                ),
             )
         self.order_fields(["data_time", "check_parents", *self._places(), "reason"])
 
