@@ -128,7 +128,8 @@ SELECT DISTINCT instance_id FROM met
 
 _BEGIN = """
 INSERT INTO events_wait (instance_id, event_id, data_time, planned_time, max_wait, deadline, withdrawn_at)
-SELECT w.*, now() + w.max_wait, CASE WHEN %s THEN now() END FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::timestamptz[], %s::interval[])
+SELECT w.*, now() + w.max_wait, CASE WHEN %s THEN now() END
+FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::timestamptz[], %s::interval[])
     AS w(instance_id, event_id, data_time, planned_time, max_wait)
 """
 
