@@ -182,11 +182,11 @@ def all_sorts() -> list[Instance]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("role", [None, "viewer", "operator"])
 def test_the_preview_refuses_what_the_operation_would_refuse(kind: str, role: str | None) -> None:
-    rows = all_sorts()
+    projects = {row.project for row in all_sorts()}
     user = None
     if role:
         user = make.make_user(make.unique("user"))
-        for project in {row.project for row in rows}:
+        for project in projects:
             make.make_user(user.username, project=project, role=role)
     found = preview(kind, Instance.objects.all(), user=user, options=KINDS[kind])
     operation = operations.get(kind)

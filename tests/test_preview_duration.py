@@ -133,7 +133,8 @@ def test_the_longest_path_against_brute_force(data: st.DataObject) -> None:
         return [[task], *([task, *rest] for one, child in pairs if one == task for rest in paths(child))]
 
     def rounds(task: int) -> float:
-        return averages[task] * (-(-counts[task] // widths[task]) if widths[task] else 1)
+        width = widths[task]
+        return averages[task] * (-(-counts[task] // width) if width else 1)
 
     longest = max(
         sum(averages[task] for task in path) - averages[slow] + rounds(slow)

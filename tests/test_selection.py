@@ -1,6 +1,7 @@
 """Freezing a set: who is in it and in which order, for every scope and range, against brute force over random lineage."""
 
 import tracemalloc
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -179,7 +180,8 @@ def test_the_first_of_an_ordered_query() -> None:
 
 @pytest.mark.parametrize("kind", ["terminate", "rerun"])
 def test_nothing_is_a_set_too(kind: str) -> None:
-    for roots in ([], Instance.objects.none(), Instance.objects.filter(pk__in=[])):
+    nothing: list[Any] = [[], Instance.objects.none(), Instance.objects.filter(pk__in=[])]
+    for roots in nothing:
         frozen = freeze(kind, roots, user=None)
         assert (frozen.total, layers(frozen), frozen.summary) == (0, {}, {"left_out": []})
 
@@ -192,7 +194,7 @@ def test_ids_twice_unknown_and_unseen(kind: str) -> None:
     frozen = freeze(kind, [seen, unseen, seen, 10**15, -1, 2**70], user=viewer_of(world.projects[0]))
     assert list(layers(frozen)) == [seen]
     assert frozen.summary["left_out"] == [
-        {"why": "4 chosen instances do not exist, or not for you.", "count": 4}
+        {"why": "4 chosen instances are in projects that you cannot see, or not there any more.", "count": 4}
     ]
 
 
@@ -202,7 +204,7 @@ def test_a_query_with_rows_that_the_user_does_not_see(kind: str) -> None:
     frozen = freeze(kind, Instance.objects.all(), user=viewer_of(world.projects[1]))
     assert (list(layers(frozen)), frozen.user) == ([world.id(1)], frozen.user)
     assert frozen.summary["left_out"] == [
-        {"why": "1 chosen instance does not exist, or not for you.", "count": 1}
+        {"why": "1 chosen instance is in projects that you cannot see, or not there any more.", "count": 1}
     ]
     everything = freeze(kind, Instance.objects.all(), user=make.make_user(make.SUSAN))
     assert list(layers(everything)) == world.ids((0, 1))

@@ -104,12 +104,16 @@ FROM instances_instance i WHERE i.id IN ({roots})
 
 _SPREAD = """
 INSERT INTO weops_reached (id, task_id, data_time, workflow_id, project_id, layer, hidden)
-SELECT i.id, i.task_id, i.data_time, i.workflow_id, i.project_id, r.layer + 1,
+SELECT i.id, i.task_id, i.data_time, i.workflow_id, i.project_id, %(layer)s + 1,
        NOT (%(sight)s::bigint[] IS NULL OR i.project_id = ANY(%(sight)s::bigint[]))
-FROM weops_reached r
-JOIN instances_edge e ON e.upstream_id = r.id AND NOT e.is_self AND e.removed_at IS NULL
-JOIN instances_instance i ON i.id = e.instance_id
-WHERE r.layer = %(layer)s AND NOT r.hidden AND {within}
+FROM (
+    SELECT DISTINCT e.instance_id, r.workflow_id, r.project_id FROM weops_reached r
+    JOIN instances_edge e ON e.upstream_id = r.id AND NOT e.is_self AND e.removed_at IS NULL
+    WHERE r.layer = %(layer)s AND NOT r.hidden
+      AND NOT EXISTS (SELECT 1 FROM weops_reached known WHERE known.id = e.instance_id)
+) r
+JOIN instances_instance i ON i.id = r.instance_id
+WHERE {within}
 ON CONFLICT (id) DO NOTHING
 """
 

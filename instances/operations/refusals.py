@@ -67,10 +67,11 @@ class Judge:
     def refused(self, examples: Mapping[str, int]) -> dict[str, Why]:
         """{group: why} of the groups that are refused, from {group: id of one of its instances}."""
         rows = Instance.objects.select_related("task", "project").in_bulk(set(examples.values()))
+        said = self._operation.refusals(list(rows.values()), self._options)
         found = {}
         for group, pk in examples.items():
             # One that was removed this very moment is judged when the set is applied.
-            if (row := rows.get(pk)) and (why := self._missing(row) or self._refusal(row)):
+            if (row := rows.get(pk)) and (why := self._missing(row) or self._refusal(row, said.get(pk))):
                 found[group] = why
         return found
 
@@ -85,8 +86,7 @@ class Judge:
             f"{{n}} is in project {row.project}, {rest}", f"{{n}} are in project {row.project}, {rest}"
         )
 
-    def _refusal(self, row: Instance) -> Why | None:
-        said = self._operation.refusals([row], self._options).get(row.pk)
+    def _refusal(self, row: Instance, said: str | None) -> Why | None:
         if not said:
             return None
         said = said.replace(f"{row} is in state ", f"{row} is ")

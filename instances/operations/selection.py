@@ -21,57 +21,37 @@ __all__ = ["BATCH", "Difference", "difference", "freeze"]
 # Instances a batch: what one transaction changes and one worker holds in memory.
 BATCH = 1_000
 
-_BATCHES = f"""
+
+def _batches(rows: str) -> str:
+    """An INSERT of `rows` (id, mark, layer, place from 0 on) as batches of the set that is its first parameter."""
+    return f"""
 INSERT INTO instances_frozenbatch (frozen_set_id, seq, instance_ids, marks, layers)
 SELECT %s, place / {BATCH} + 1, array_agg(id ORDER BY place), array_agg(mark ORDER BY place),
        array_agg(layer ORDER BY place)
-FROM ({{rows}}) r GROUP BY place / {BATCH}
+FROM ({rows}) r GROUP BY place / {BATCH} RETURNING cardinality(instance_ids) AS size
+"""  # noqa: S608 - constants
+
+
+_CHOSEN = f"""
+SELECT i.id, {MARK} AS mark, 0 AS layer, row_number() OVER (ORDER BY i.id) - 1 AS place
+FROM instances_instance i
+WHERE i.id IN (SELECT * FROM chosen) AND (%s::bigint[] IS NULL OR i.project_id = ANY(%s::bigint[]))
 """  # noqa: S608 - constants
 
 _PLAIN = f"""
-WITH chosen AS MATERIALIZED ({{roots}}), batch AS (
-    {
-    _BATCHES.format(
-        rows=f'''
-        SELECT i.id, {MARK} AS mark, 0 AS layer, row_number() OVER (ORDER BY i.id) - 1 AS place
-        FROM instances_instance i
-        WHERE i.id IN (SELECT * FROM chosen) AND (%s::bigint[] IS NULL OR i.project_id = ANY(%s::bigint[]))'''
-    )
-}
-    RETURNING cardinality(instance_ids) AS size
-)
+WITH chosen AS MATERIALIZED ({{roots}}), batch AS ({_batches(_CHOSEN)})
 SELECT coalesce(sum(size), 0)::int, (SELECT count(DISTINCT c) FROM chosen c)::int FROM batch
 """  # noqa: S608 - constants
 
-_ORDERED = f"""
-WITH batch AS (
-    {
-    _BATCHES.format(
-        rows=f'''
-        SELECT i.id, {MARK} AS mark, r.layer,
-               row_number() OVER (ORDER BY coalesce(k.rank, 0), r.step NULLS LAST, r.data_time, r.id) - 1 AS place
-        FROM weops_reached r JOIN instances_instance i ON i.id = r.id
-        LEFT JOIN unnest(%s::bigint[], %s::int[]) AS k(task_id, rank) ON k.task_id = r.task_id'''
-    )
-}
-    RETURNING cardinality(instance_ids) AS size
-)
-SELECT coalesce(sum(size), 0)::int FROM batch
+_REACHED = f"""
+SELECT i.id, {MARK} AS mark, r.layer, row_number() OVER (ORDER BY {{order}}) - 1 AS place
+FROM weops_reached r JOIN instances_instance i ON i.id = r.id
+LEFT JOIN unnest(%s::bigint[], %s::int[]) AS k(task_id, rank) ON k.task_id = r.task_id
 """  # noqa: S608 - constants
 
-_BY_ID = f"""
-WITH batch AS (
-    {
-    _BATCHES.format(
-        rows=f'''
-        SELECT i.id, {MARK} AS mark, r.layer, row_number() OVER (ORDER BY r.id) - 1 AS place
-        FROM weops_reached r JOIN instances_instance i ON i.id = r.id'''
-    )
-}
-    RETURNING cardinality(instance_ids) AS size
-)
-SELECT coalesce(sum(size), 0)::int FROM batch
-"""  # noqa: S608 - constants
+_ORDERED = f"WITH batch AS ({_batches(_REACHED)}) SELECT coalesce(sum(size), 0)::int FROM batch"
+_BY_ID = _ORDERED.format(order="r.id")
+_PARENTS_FIRST = _ORDERED.format(order="coalesce(k.rank, 0), r.step NULLS LAST, r.data_time, r.id")
 
 _KEEP_ROOTS = f"""
 INSERT INTO instances_frozenroots (frozen_set_id, instance_ids)
@@ -150,11 +130,10 @@ def _check_picked(cursor: CursorWrapper, reach: Reach) -> None:
 
 def _write(cursor: CursorWrapper, frozen: FrozenSet) -> int:
     """The table's rows as batches of the set; how many they are."""
-    if frozen.kind == "rerun":
-        ranks = order.rank(cursor)
-        cursor.execute(_ORDERED, [frozen.pk, array(ranks), array(ranks.values())])
-    else:
-        cursor.execute(_BY_ID, [frozen.pk])
+    parents_first = frozen.kind == "rerun"
+    ranks = order.rank(cursor) if parents_first else {}
+    statement = _PARENTS_FIRST if parents_first else _BY_ID
+    cursor.execute(statement, [frozen.pk, array(ranks), array(ranks.values())])
     total: int = cursor.fetchone()[0]
     return total
 
@@ -165,9 +144,13 @@ def _left_out(
     """[{"why", "count"}] of those that are not 0. Whether an id exists or is hidden is not told apart."""
     where = "other projects" if reach and reach.range == Range.PROJECT else "other workflows"
     lines = [
-        (roots, f"{counted(roots, 'chosen instance does', 'chosen instances do')} not exist, or not for you."),
-        (unseen, f"{counted(unseen, 'downstream instance is', 'downstream instances are')} in projects that you "
-                 "cannot see; what follows from there is left out too."),
-        (beyond, f"{counted(beyond, 'downstream instance is', 'downstream instances are')} left out: in {where}."),
+        (roots, f"{_are(roots, 'chosen instance')} in projects that you cannot see, or not there any more."),
+        (unseen, f"{_are(unseen, 'downstream instance')} in projects that you cannot see; what follows from there "
+                 "is left out too."),
+        (beyond, f"{_are(beyond, 'downstream instance')} left out: in {where}."),
     ]  # fmt: skip
     return [{"why": why, "count": count} for count, why in lines if count]
+
+
+def _are(number: int, noun: str) -> str:
+    return f"{counted(number, noun)} {'is' if number == 1 else 'are'}"
