@@ -29,6 +29,7 @@ from tests.engine.harness import (
     started,
     state,
 )
+from tests.events.scene import consumers, fire, listen, make_event
 from tests.factories import DANA, EVE, OMAR, PETRA, SUSAN
 
 __all__ = ["_django_db_helper"]
@@ -186,6 +187,30 @@ class TestParents:
         started(day)
         instance = made(once(day.task))
         assert fresh(instance).queue == "gated"
+        assert_sound()
+
+
+class TestEvents:
+    def test_they_are_ignored_and_left_to_the_schedule(self) -> None:
+        """An event that serves one instance a day is for the periodic one."""
+        task, event = make_due(), make_event(delivery="SINGLE")
+        listen(task, event)
+        fire(event, "20130101")
+        instance = made(once(task))
+        assert state(instance) == "wait_run"
+        assert consumers(event) == []
+        generation.generate()
+        [day] = [row for row in harness.instances_of(task) if row.pk != instance.pk]
+        assert consumers(event) == [day.pk]
+        assert_sound()
+
+    def test_with_parents_events_are_waited_for(self) -> None:
+        task, event = make_due(), make_event()
+        listen(task, event)
+        instance = made(once(task, check_parents=True))
+        assert state(instance) == "wait_event"
+        fire(event, "20130101")
+        assert state(instance) == "wait_run"
         assert_sound()
 
 

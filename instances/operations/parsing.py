@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Collection, Mapping
+from enum import StrEnum
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
@@ -22,7 +23,7 @@ def only(given: Mapping[str, Any], known: Collection[str]) -> None:
         raise OptionError(unknown[0], f"There is no option {unknown[0]!r}; {there_are}.")
 
 
-def one_of(kind: type[Any], given: Mapping[str, Any], name: str, default: Any) -> Any:
+def one_of(kind: type[StrEnum], given: Mapping[str, Any], name: str, default: Any) -> Any:
     """A member of the enumeration `kind`."""
     value = given.get(name, default)
     try:
