@@ -8,6 +8,7 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from instances.engine import generation
 from instances.engine.states import State
 from instances.models import Edge, FrozenSet, Instance, Task
 from instances.operations.options import OptionError, Range, RerunOptions, Scope
@@ -15,6 +16,7 @@ from instances.operations.order import task_ranks
 from instances.operations.selection import difference, freeze
 from tests import factories as make
 from tests import lineage
+from tests.engine.harness import JANUARY, instances_of, make_due
 from tests.lineage import Arrow, Lineage, Sketch, closure, draw_up, next_to, viewer_of
 
 pytestmark = pytest.mark.django_db
@@ -311,6 +313,20 @@ def test_removed_edges_and_the_next_period_do_not_lead_downstream_waived_ones_do
     removed, waived = Arrow(0, 1, removed=True), Arrow(0, 2, waived=True)
     world = simple(removed, waived, Arrow(0, 3, is_self=True), tasks=(0, 0, 0, 0))
     assert places(world, downstream(world, 0)) == {0: 0, 2: 1}
+
+
+def test_generated_instances() -> None:
+    """An orderly daily task and one of another project that waits for it: a day of the first leads to its own day only."""
+    parent = make_due(3, self_dependency="orderly")
+    child = make.make_task(effective_to=parent.effective_to)
+    make.depend(child, parent)
+    make.submit(child, since=JANUARY - lineage.DAY)
+    generation.generate()
+    days, others = instances_of(parent), instances_of(child)
+    found = freeze("rerun", [days[0].pk], user=None, options={"scope": "with_downstream", "range": "all"})
+    assert layers(found) == {days[0].pk: 0, others[0].pk: 1}
+    everything = freeze("rerun", Instance.objects.all(), user=None)
+    assert list(layers(everything)) == [row.pk for row in days + others]
 
 
 def test_an_upstream_that_does_not_exist_yet_is_nobody() -> None:

@@ -76,7 +76,7 @@ def expect(
             work[group] += count * averages[task]
     spread = [seconds / max(1, slots.get(group, 1)) for group, seconds in work.items()]
     return Expected(
-        sum(work.values()),
+        sum(work.values(), 0.0),
         max([*spread, *_paths(known, pairs, averages)], default=0.0),
         sum(load.instances for load in known.values()),
         sum(load.instances for task, load in loads.items() if task not in averages),

@@ -49,7 +49,9 @@ FROM weops_reached r JOIN instances_instance i ON i.id = r.id
 LEFT JOIN unnest(%s::bigint[], %s::int[]) AS k(task_id, rank) ON k.task_id = r.task_id
 """  # noqa: S608 - constants
 
-_ORDERED = f"WITH batch AS ({_batches(_REACHED)}) SELECT coalesce(sum(size), 0)::int FROM batch"
+_ORDERED = f"""
+WITH batch AS ({_batches(_REACHED)}) SELECT coalesce(sum(size), 0)::int FROM batch
+"""  # noqa: S608 - constants
 _BY_ID = _ORDERED.format(order="r.id")
 _PARENTS_FIRST = _ORDERED.format(order="coalesce(k.rank, 0), r.step NULLS LAST, r.data_time, r.id")
 
