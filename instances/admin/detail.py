@@ -13,13 +13,14 @@ from instances.admin.buttons import Button, buttons
 from instances.admin.kinds import look_up
 from instances.admin.looks import OPERATION_LOOKS, execution_badge, state_badge
 from instances.admin.operate_words import in_a_line
-from instances.admin.overlays import acknowledged_badge, acknowledgements, frozen_badge
+from instances.admin.overlays import acknowledged_badge, frozen_badge
 from instances.admin.record_filter import operator_of
 from instances.engine.errors import Error, explain
 from instances.engine.parameters import ParameterError
 from instances.engine.snapshot import rendered_code
 from instances.engine.states import ACTIVE, FINAL, LABELS, ExecutionState, State
 from instances.models import Edge, Execution, Instance, OperationItem, StateChange
+from instances.operations.acknowledging import acknowledgements
 from weops.console.folders import folder_paths
 from weops.console.paging import COUNT_CAP, capped_count
 from weops.console.present import badge, between, capped, stamp
@@ -133,7 +134,7 @@ def build(instance: Instance, user: AnyUser, execution_id: str = "") -> Page:
     visible = access.project_ids(user, Right.VIEW)
     upstream = upstream_of(instance, user)
     edges = [one.edge for one in upstream]
-    seen = acknowledgements([instance], now).get(instance.pk)
+    seen = acknowledgements([instance.pk]).get(instance.pk)
     below = Edge.objects.filter(upstream=instance)
     state = State(instance.state)
     return Page(
@@ -356,7 +357,7 @@ def _operations(instance: Instance) -> list[Done]:
             item=item,
             title=look_up(item.operation.kind).title,
             operator=operator_of(item.operation),
-            options=in_a_line(item.operation.kind, item.operation.options),
+            options=in_a_line(item.operation.options),
             badge=badge(OPERATION_LOOKS, item.outcome),
             at=stamp(item.operation.created_at),
         )

@@ -91,8 +91,8 @@ class Page:
         return self.request.POST if self.request.method == "POST" else None
 
     @cached_property
-    def options(self) -> dict[str, Any] | None:
-        """The options as they are kept on record; None if they cannot be, which the form says then."""
+    def options(self) -> Any:
+        """The options as the operation reads them; None if they cannot be, which the form says then."""
         if not self.form.is_valid():
             return None
         try:
@@ -101,15 +101,14 @@ class Page:
         except OptionError as error:
             self.form.refuse(error)
             return None
-        return self.operation.as_json(parsed)
+        return parsed
 
     def preview(self) -> HttpResponse:
         """Freezes what is chosen now, and shows what would happen to it."""
         if self.options is not None:
             try:
-                found = operations.preview(
-                    self.kind.kind, self.choice.rows, user=self.user, options=self.options
-                )
+                options = self.operation.as_json(self.options)
+                found = operations.preview(self.kind.kind, self.choice.rows, user=self.user, options=options)
             except OptionError as error:
                 self.form.refuse(error)
             else:
@@ -122,7 +121,7 @@ class Page:
         if frozen is None or self.options is None:
             self.problem = "This preview is too old to be applied. Look at the new one."
             return self._preview_again()
-        if self.options != frozen.options:
+        if self.options != self.operation.parse(frozen.options):
             self.problem = "The options have changed since the preview. Look at the new one."
             return self._preview_again()
         reason = self.request.POST.get("reason", "")

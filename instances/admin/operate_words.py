@@ -28,12 +28,15 @@ _TITLES = {
     "subtree": "Downstream",
     "operation": "Undoes operation",
     "filter": "Filter",
+    "of_operation": "Of operation",
+    "before": "Before",
+    "after": "After",
     "name": "Task",
 }
 MOST = 500
 
 
-def option_words(kind: str, options: Any) -> list[tuple[str, str]]:
+def option_words(options: Any) -> list[tuple[str, str]]:
     """(label, value) of each option that was set; unknown ones are shown as they are."""
     if not isinstance(options, Mapping):
         return []
@@ -44,9 +47,14 @@ def option_words(kind: str, options: Any) -> list[tuple[str, str]]:
     ]
 
 
-def in_a_line(kind: str, options: Any) -> str:
-    """The same as one text, for narrow places."""
-    return "; ".join(f"{label}: {value}" for label, value in option_words(kind, options))
+def in_a_line(options: Any) -> str:
+    """The same as one text, for narrow places: without what the operation is about, and what it changed."""
+    if not isinstance(options, Mapping):
+        return ""
+    asked = {
+        name: value for name, value in options.items() if name not in ("task", "name", "before", "after")
+    }
+    return "; ".join(f"{label}: {value}" for label, value in option_words(asked))
 
 
 def _value(name: str, value: Any) -> str:

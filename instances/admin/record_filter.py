@@ -9,9 +9,9 @@ from django.http import HttpRequest, QueryDict
 
 from instances.admin.filters import named
 from instances.admin.kinds import KINDS
-from instances.admin.listing import FilteredChangeList
 from instances.models import Instance, OperationItem, OperationRecord, Task
 from instances.models.operation import OperationState
+from weops.console.changelist import FilteredChangeList
 from weops.console.filter_bar import FilterForm, MomentField
 from weops.projects import access
 from weops.projects.access import AnyUser, Right

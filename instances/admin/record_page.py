@@ -21,6 +21,7 @@ from instances.admin.waiting import alive_workers
 from instances.models import Instance, OperationItem, OperationRecord
 from instances.models.operation import ItemOutcome, OperationState
 from weops.console.present import badge, plain_time, span, stamp
+from weops.projects import access
 from weops.projects.access import AnyUser
 
 PAGE = 100
@@ -53,7 +54,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Line:
-    """The outcome on one instance; `changes` are its columns before and after, as (name, before, after)."""
+    """The outcome on one instance. `after` is empty if its state is as `before`; `changes` are its columns before and
+    after, as (name, before, after)."""
 
     item: OperationItem
     name: str
@@ -100,7 +102,6 @@ def build(record: OperationRecord, user: Any, query: QueryDict) -> RecordPage:
     """Reads the page; `query` has the page's parameters `outcome` and `after`."""
     on_instances = record.kind in operations.kinds()
     unfinished = record.state in UNFINISHED
-    why_not = operations.why_not_undoable(record) if on_instances else ""
     return RecordPage(
         record=record,
         kind=look_up(record.kind),
@@ -110,7 +111,7 @@ def build(record: OperationRecord, user: Any, query: QueryDict) -> RecordPage:
         started=stamp(record.started_at),
         finished=stamp(record.finished_at),
         took=span(record.finished_at - record.created_at) if record.finished_at else "",
-        options=option_words(record.kind, record.options),
+        options=option_words(record.options),
         progress=progress(record),
         outcomes=outcomes(record, user, query),
         undone_by=list(OperationRecord.objects.filter(undoes=record)),
@@ -118,9 +119,19 @@ def build(record: OperationRecord, user: Any, query: QueryDict) -> RecordPage:
         and on_instances
         and record.cancel_requested_at is None
         and operations.may_cancel(record, user),
-        may_undo=on_instances and not why_not,
-        why_not_undoable=why_not,
+        may_undo=may_undo(record, user),
+        why_not_undoable=operations.why_not_undoable(record) if on_instances else "",
         undo_reason_required=on_instances and operations.get("undo").reason_required,
+    )
+
+
+def may_undo(record: OperationRecord, user: AnyUser) -> bool:
+    """Whether it can be undone and the user has the rights to it anywhere; row by row they are judged when it is done."""
+    if operations.why_not_undoable(record):
+        return False
+    undo = operations.get("undo")
+    return all(
+        access.has_anywhere(user, right) for right in undo.rights(undo.parse({"operation": record.pk}))
     )
 
 
@@ -219,7 +230,7 @@ def _line(item: OperationItem, instance: Instance | None) -> Line:
         there=instance is not None,
         badge=badge(OPERATION_LOOKS, item.outcome),
         before=state_badge(item.from_state) if item.from_state else SafeString(""),
-        after=state_badge(item.to_state) if item.to_state else SafeString(""),
+        after=state_badge(item.to_state) if item.to_state not in ("", item.from_state) else SafeString(""),
         changes=changes(item.before, item.after),
     )
 

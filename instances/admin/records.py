@@ -115,13 +115,19 @@ class OperationRecordAdmin(ReadOnlyAdmin):
     @admin.display(description="On")
     def about_cell(self, record: Any) -> Any:
         subject = getattr(record, "subject", None)
-        details = in_a_line(record.kind, record.options)
+        options = record.options if isinstance(record.options, dict) else {}
+        details = in_a_line(record.options)
         if subject is not None:
             link = format_html(
                 '<a class="wo-link" href="{}">{}</a> <span class="wo-dim">{}</span>',
                 reverse("admin:instances_instance_change", args=(subject.pk,)),
                 subject.task.name,
                 plain_time(subject.data_time, subject.task.timezone),
+            )
+        elif isinstance(options.get("task"), int):
+            address = reverse("admin:instances_task_change", args=(options["task"],))
+            link = format_html(
+                '<a class="wo-link" href="{}">{}</a>', address, options.get("name", "its task")
             )
         elif record.total:
             link = format_html("{} instances", f"{record.total:,}")
@@ -235,6 +241,10 @@ class OperationRecordAdmin(ReadOnlyAdmin):
     @method_decorator(require_POST)
     def undo(self, request: HttpRequest, pk: int) -> HttpResponse:
         record = self.visible(request, pk)
+        if not record_page.may_undo(record, request.user):
+            why_not = operations.why_not_undoable(record)
+            messages.error(request, why_not or "You have the right to undo it nowhere.")
+            return redirect(_address(record))
         try:
             undone = operations.undo(
                 record, user=signed_in(request), reason=request.POST.get("reason", ""), source="admin"

@@ -379,3 +379,86 @@ def test_an_asynchronous_server_streams_it_too() -> None:
 
     body = list(csv.reader(io.StringIO(asyncio.run(export()))))
     assert [row[5] for row in body] == ["outcome", "done"]
+
+
+# Cancel and undo
+
+
+def test_an_operation_is_undone_once(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    instance = make_instance(world.ours.task, "failed", after=1)
+    client = as_user(OMAR)
+    record = operations.run("mark_success", [instance.pk], user=world.cast[OMAR], reason="", source="admin")
+    assert page(client, record).may_undo
+    answer = client.post(address(record, "undo"), {"reason": "too early"}, follow=True)
+    undone = OperationRecord.objects.get(kind="undo")
+    assert answer.redirect_chain[-1][0] == address(undone)
+    assert (undone.undoes, undone.reason, undone.operator) == (record, "too early", world.cast[OMAR])
+    instance.refresh_from_db()
+    assert instance.state == "failed"
+    shown = page(client, record)
+    assert not shown.may_undo
+    assert shown.undone_by == [undone]
+    again = client.post(address(record, "undo"), follow=True)
+    assert "undone already" in again.content.decode()
+    assert OperationRecord.objects.filter(kind="undo").count() == 1
+
+
+def test_what_cannot_be_undone_says_why(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    record = make_record([world.ours.instance], kind="remove_dependency")
+    client = as_user(OMAR)
+    shown = page(client, record)
+    assert not shown.may_undo
+    assert "cannot be undone" in shown.why_not_undoable
+    assert "cannot be undone" in client.post(address(record, "undo"), follow=True).content.decode()
+    exported = OperationRecord.objects.create(
+        kind="export_records", operator=world.cast[OMAR], source="admin"
+    )
+    assert not page(client, exported).why_not_undoable, "where there is nothing to undo, nothing is said"
+
+
+def test_a_viewer_undoes_nothing(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    instance = make_instance(world.ours.task, "failed", after=1)
+    record = operations.run("mark_success", [instance.pk], user=None, reason="", source="system")
+    assert not page(as_user(VERA), record).may_undo
+    as_user(VERA).post(address(record, "undo"))
+    instance.refresh_from_db()
+    assert instance.state == "success"
+
+
+def begun(world: SimpleNamespace, name: str = OMAR) -> OperationRecord:
+    """A rerun of three failed instances that nobody has begun to apply."""
+    made = [make_instance(world.ours.task, "failed", after=day) for day in range(1, 4)]
+    ids = [one.pk for one in made]
+    return operations.run("rerun", ids, user=world.cast[name], reason="", source="admin", background=True)
+
+
+def test_what_is_left_is_cancelled(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    record, client = begun(world), as_user(OMAR)
+    assert page(client, record).may_cancel
+    answer = client.post(address(record, "cancel"), follow=True)
+    assert not answer.context["page"].may_cancel
+    assert operations.work(record.pk)
+    shown = page(client, record, outcome="cancelled")
+    assert (shown.record.state, shown.record.cancelled, len(shown.outcomes.lines)) == ("FAIL", 3, 3)
+    late = client.post(address(record, "cancel"), follow=True)
+    assert "nothing left to cancel" in late.content.decode()
+
+
+def test_who_may_cancel(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    record = begun(world, DANA)
+    assert as_user(VERA).post(address(record, "cancel")).status_code == 404, "nothing of it can be seen yet"
+    assert page(as_user(SUSAN), record).may_cancel
+    as_user(SUSAN).post(address(record, "cancel"))
+    record.refresh_from_db()
+    assert record.cancel_requested_by == world.cast[SUSAN]
+
+
+def test_a_viewer_cancels_nothing(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    record = begun(world)
+    # An outcome is there, so that it can be seen.
+    OperationItem.objects.create(operation=record, instance_id=world.ours.instance.pk, outcome="done")
+    assert not page(as_user(VERA), record).may_cancel
+    answer = as_user(VERA).post(address(record, "cancel"), follow=True)
+    assert "can be cancelled by omar" in answer.content.decode()
+    record.refresh_from_db()
+    assert record.cancel_requested_at is None

@@ -1,8 +1,10 @@
-/* The page of an operation: the bar is read again every second while it lives; at the end buttons and outcomes follow. */
+/* The page of an operation: the bar is read again every second while it lives, buttons and outcomes now and then. */
 "use strict";
 document.addEventListener("DOMContentLoaded", () => {
   const address = document.getElementById("wo-record").dataset.progress;
   let lives = document.getElementById("wo-progress").dataset.live === "1";
+
+  let looks = 0;
 
   async function look() {
     const fresh = await window.weops.read(address);
@@ -10,11 +12,12 @@ document.addEventListener("DOMContentLoaded", () => {
     const now = fresh.getElementById("wo-progress");
     document.getElementById("wo-progress").replaceWith(document.importNode(now, true));
     lives = now.dataset.live === "1";
-    if (!lives) { await end(); }
+    looks += 1;
+    if (!lives || looks % 5 === 1) { await rest(); }
   }
 
-  // Read once more as a whole: what can be undone, and what became of each instance, is known only now.
-  async function end() {
+  // The rest of the page follows more slowly, and once more at the end: what can be undone is known only then.
+  async function rest() {
     const page = await window.weops.read(window.location.href);
     if (page === null) { return; }
     ["wo-record-actions", "wo-record-facts", "wo-outcomes", "wo-outcome-tabs"].forEach((id) => window.weops.exchange(page, id));
