@@ -14,6 +14,7 @@ from instances.engine.states import State
 from instances.models import Instance, Task, Workflow
 from instances.models.choices import CYCLES, STATES, TaskType
 from instances.models.instance import INSTANCE_TYPES
+from instances.operations.acknowledging import FAILURES, acknowledged
 from weops.console.filter_bar import FilterForm, MomentField
 from weops.console.folders import folder_paths
 from weops.console.scoped import choosable
@@ -70,9 +71,14 @@ class InstanceFilter(FilterForm):
         empty_label="All resource groups",
     )
     cycle = forms.ChoiceField(label="Cycle type", choices=[("", "All cycles"), *CYCLES], required=False)
+    seen = forms.ChoiceField(
+        label="Failures",
+        choices=[("", "Acknowledged or not"), ("yes", "Acknowledged"), ("no", "Not acknowledged")],
+        required=False,
+    )
 
     FIRST = ("q", "data_from", "data_to", "project", "workflow", "type")
-    MORE = ("start_from", "start_to", "owner", "folder", "task_type", "group", "cycle")
+    MORE = ("start_from", "start_to", "owner", "folder", "task_type", "group", "cycle", "seen")
     COLUMNS = {
         "project": "project_id",
         "workflow": "workflow_id",
@@ -112,6 +118,11 @@ class InstanceFilter(FilterForm):
             return queryset
         if with_state and self.cleaned_data["state"]:
             queryset = queryset.filter(state__in=self.cleaned_data["state"])
+        if self.cleaned_data["seen"]:
+            failures = queryset.filter(state__in=FAILURES)
+            queryset = failures.filter(
+                acknowledged() if self.cleaned_data["seen"] == "yes" else ~acknowledged()
+            )
         if self.cleaned_data["q"]:
             queryset = queryset.filter(task_id__in=self._task_ids(self.cleaned_data["q"]))
         return queryset

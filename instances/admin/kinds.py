@@ -75,12 +75,15 @@ IN_BULK = ("rerun", "terminate", "mark_success", "freeze", "thaw", "acknowledge"
 _OTHERS = (
     Kind("undo", "Undo", "undo"),
     Kind("backfill", "Backfill", "date_range"),
+    Kind("pause_backfill", "Pause backfill", "pause_circle"),
+    Kind("resume_backfill", "Resume backfill", "play_circle"),
+    Kind("stop_backfill", "Stop backfill", "stop_circle"),
     Kind("submit_task", "Submit task", "publish"),
     Kind("pause_task", "Pause task", "pause_circle"),
     Kind("resume_task", "Resume task", "play_circle"),
     Kind("take_task_offline", "Take task offline", "cloud_off"),
-    Kind("change_owner", "Change owner", "manage_accounts"),
-    Kind("run_once", "Run once", "play_arrow"),
+    Kind("change_task_owner", "Change owner of task", "manage_accounts"),
+    Kind("run_task_once", "Run task once", "play_arrow"),
     Kind("export_records", "Export of records", "download"),
     Kind("export_outcomes", "Export of outcomes", "download"),
 )

@@ -1,24 +1,12 @@
 """What lies over an instance's state without changing it: frozen until when, acknowledged by whom and until when."""
 
 import datetime as dt
-from collections.abc import Iterable
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from instances.models import Acknowledgement, Instance
 from weops.console.present import plain_time, zone_name
-
-
-def acknowledgements(instances: Iterable[Instance], now: dt.datetime) -> dict[int, Acknowledgement]:
-    """{instance id: its acknowledgement in force at `now`}, in one query; needs the instances' `life_round`."""
-    lives = {instance.pk: instance.life_round for instance in instances}
-    rows = Acknowledgement.objects.filter(instance_id__in=list(lives), withdrawn_at__isnull=True)
-    return {
-        row.instance_id: row
-        for row in rows.select_related("owner")
-        if row.life_round == lives[row.instance_id] and (row.expires_at is None or row.expires_at > now)
-    }
 
 
 def _badge(tone: str, icon: str, text: str, title: str) -> SafeString:
@@ -56,7 +44,7 @@ def acknowledged_badge(one: Acknowledgement | None) -> SafeString:
         return SafeString("")
     owner = one.owner.get_username() if one.owner else "somebody"
     until = f", until {plain_time(one.expires_at)} {zone_name()}" if one.expires_at else ""
-    text = f"Seen by {owner}" + (f" until {short_time(one.expires_at)}" if one.expires_at else "")
+    text = f"Acknowledged by {owner}" + (f" until {short_time(one.expires_at)}" if one.expires_at else "")
     return _badge(
         "violet", "how_to_reg", text, f"{owner} takes care of this failure{until}: {one.reason[:500]}"
     )
