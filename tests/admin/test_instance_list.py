@@ -12,12 +12,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from instances.admin import listing
 from instances.engine.states import LABELS, State
 from instances.models import Instance
 from tests import factories
 from tests.admin.rows import HOSTILE, make_instance
 from tests.factories import DANA, OMAR, SUSAN, VERA
+from weops.console import changelist
 from weops.console.paging import CappedPaginator, mark_before, rows_before
 from weops.projects.models import Folder
 
@@ -253,7 +253,7 @@ def test_a_mark_continues_exactly_where_the_page_ended(world: SimpleNamespace) -
 @pytest.mark.django_db(transaction=True)
 def test_a_list_that_takes_too_long_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another session holds the whole table: the database cancels our query, and the page is still a page."""
-    monkeypatch.setattr(listing, "LIST_SECONDS", 1)
+    monkeypatch.setattr(changelist, "LIST_SECONDS", 1)
     client = Client()
     client.force_login(factories.make_user(SUSAN))
     locked, release = threading.Event(), threading.Event()
