@@ -128,10 +128,10 @@ class _Places:
         place = (base, 0, base)
         upstream = self._places[rule.upstream_id]
         schedule = unlimited(self._schedules[rule.upstream_id])
-        for needed in _needed(rule, downstream, time, schedule):
-            parent = upstream.get(needed)
+        for parent_time in needed(rule, downstream, time, schedule):
+            parent = upstream.get(parent_time)
             if parent is not None:
-                place = max(place, parent if needed == time else _behind(parent, base))
+                place = max(place, parent if parent_time == time else _behind(parent, base))
         return place
 
     def of(self, task: int) -> Iterable[_Place]:
@@ -146,9 +146,10 @@ def _behind(place: _Place, base: int) -> _Place:
 
 
 @lru_cache(maxsize=50_000)
-def _needed(
+def needed(
     rule: Rule, downstream: Schedule, time: dt.datetime, upstream: Schedule
 ) -> tuple[dt.datetime, ...]:
+    """The upstream data times that the downstream run of `time` waits for, ascending."""
     return upstream_data_times(rule.scope, downstream, time, upstream, rule.offsets)
 
 

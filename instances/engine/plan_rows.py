@@ -175,12 +175,10 @@ def stop_some(plan: BackfillPlan) -> Touched:
     return touched
 
 
-def why_stopped(plan: BackfillPlan, failed: Sequence[int]) -> str:
+def why_stopped(plan: BackfillPlan) -> str:
     """The sentence for a plan that stops at its first failure."""
-    run = plan.runs.filter(instance_id__in=failed).select_related("task").order_by("wave", "id")[0]
-    return (
-        f"{run.task.name} of {run.data_time:%Y-%m-%d %H:%M} UTC has failed, and the plan stops at a failure."
-    )
+    failed = plan.runs.filter(state=RunState.FAILED).select_related("task").order_by("ended_at", "id")[0]
+    return f"{failed.task.name} of {failed.data_time:%Y-%m-%d %H:%M} UTC has failed, and the plan stops at a failure."
 
 
 # On record
@@ -193,7 +191,7 @@ def finish_records(plan: BackfillPlan) -> None:
     never = plan.runs.filter(instance_id=None)
     done = _done(plan.operation_id)
     state = OperationState.SUCCESS
-    if done < plan.total:
+    if done < plan.total or (plan.prepared_at is None and plan.stop_operation_id is None):
         state = OperationState.PART_SUCCESS if done else OperationState.FAIL
     _finish(
         plan.operation_id,

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection, transaction
 
-from instances.engine import backlog, generation, lifecycle, plan_tasks
+from instances.engine import backlog, generation, lifecycle, plan_edges, plan_tasks
 from instances.engine.backlog import array
 from instances.engine.generation import Wanted
 from instances.engine.lifecycle import Touched
@@ -239,6 +239,7 @@ class _HandOver:
         self._plan = plan
         self._tasks = tasks
         self._schedules = schedules
+        self._rules = plan_tasks.rules(spec.all_tasks)
         # What the plan says holds for all of its tasks.
         self._orderly = spec.self_dependency == SelfDependency.ORDERLY
         self._life = Life(
@@ -258,6 +259,11 @@ class _HandOver:
         missing = [run for run in runs if run.instance_id is None]
         again = {run.instance_id: run for run in runs if run.instance_id is not None}
         fresh = self._make(missing)
+        plan_edges.add_missing(
+            self._plan.pk, [run for run in runs if not run.made], self._rules, self._schedules
+        )
+        if self._orderly:
+            plan_edges.add_previous(list(again))
         changed, touched = lifecycle.rerun(
             sorted(again), self._plan.operation_id, self._life, fresh=sorted(fresh)
         )
@@ -287,7 +293,7 @@ class _HandOver:
             )
             for run in runs
         ]
-        generation.create(wanted, self._schedules)
+        generation.create(wanted, self._schedules, lives_follow=True)
         for run, one in zip(runs, wanted, strict=True):
             run.instance_id, run.made = one.instance_id, True
         return {one.instance_id: run for run, one in zip(runs, wanted, strict=True)}

@@ -108,10 +108,10 @@ def rules(task_ids: Iterable[int]) -> dict[int, list[Rule]]:
     found: dict[int, list[Rule]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT task_id, upstream_id, scope FROM instances_dependency "
+            "SELECT task_id, upstream_id, scope, offsets FROM instances_dependency "
             "WHERE task_id = ANY(%s::bigint[]) AND upstream_id = ANY(%s::bigint[]) ORDER BY task_id, id",
             [ids, ids],
         )
-        for task_id, upstream_id, scope in cursor.fetchall():
-            found[task_id].append(Rule(upstream_id, scope))
+        for task_id, *rule in cursor.fetchall():
+            found[task_id].append(Rule(*rule))
     return found

@@ -75,12 +75,9 @@ class _Step:
     touched: Touched = field(default_factory=Touched)
 
 
-def advance(plan_id: int, *, wait: bool = True) -> bool:
-    """One step. True: something was done, so there may be more to do.
-
-    Without `wait` it leaves a plan alone that another process is at work on.
-    """
-    step = _advance(plan_id, wait)
+def advance(plan_id: int) -> bool:
+    """One step. True: something was done, so there may be more to do."""
+    step = _advance(plan_id)
     if step.touched.instances:
         try:
             hints.send(follow(step.touched))
@@ -90,34 +87,31 @@ def advance(plan_id: int, *, wait: bool = True) -> bool:
     return step.went_on and not step.ended
 
 
-def work(plan_id: int, seconds: float | None = None, *, wait: bool = True) -> bool:
+def work(plan_id: int, seconds: float | None = None) -> bool:
     """Advances until there is nothing to do for now, or for about `seconds`; True: nothing is left to do for now."""
     end = None if seconds is None else time.monotonic() + seconds
-    while advance(plan_id, wait=wait):
+    while advance(plan_id):
         if end is not None and time.monotonic() >= end:
             return False
     return True
 
 
-def sweep(seconds: float = 2.0) -> None:
-    """Advances every plan that is not finished and that nobody else is at work on; each gets its share of the time."""
-    ids = list(
-        BackfillPlan.objects.filter(state__in=UNFINISHED_PLANS).order_by("id").values_list("id", flat=True)
-    )
-    for plan_id in ids:
-        try:
-            if not work(plan_id, seconds / len(ids), wait=False):
-                hint([plan_id])
-        except Exception:
-            # The others must not wait for a plan that meets an error; the log has it, and the next sweep tries again.
-            log.exception("plan %d cannot be advanced", plan_id)
+def unfinished() -> list[int]:
+    """Plans that somebody should look after, the oldest first."""
+    rows = BackfillPlan.objects.filter(state__in=UNFINISHED_PLANS).order_by("id")
+    return list(rows.values_list("id", flat=True))
+
+
+def locked(plan_id: int) -> BackfillPlan | None:
+    """The plan, whose row the caller's transaction now holds; whoever else is at work on it has finished his step."""
+    rows = BackfillPlan.objects.select_for_update(of=("self",), no_key=True)
+    return rows.filter(pk=plan_id).first()
 
 
 @retried
-def _advance(plan_id: int, wait: bool) -> _Step:
-    rows = BackfillPlan.objects.select_for_update(of=("self",), no_key=True, skip_locked=not wait)
-    plan = rows.filter(pk=plan_id, state__in=UNFINISHED_PLANS).first()
-    if plan is None:
+def _advance(plan_id: int) -> _Step:
+    plan = locked(plan_id)
+    if plan is None or not plan.unfinished:
         return _Step(ended=True)
     spec = PlanSpec.from_json(plan.options)
     if plan.prepared_at is None and plan.state in (PlanState.PREPARING, PlanState.PAUSED):
@@ -126,8 +120,8 @@ def _advance(plan_id: int, wait: bool) -> _Step:
     before = _counts(plan)
     failed = plan_rows.note_ended(plan)
     plan_rows.block_behind(plan, failed)
-    if failed and spec.on_failure is OnFailure.STOP and plan.state in (PlanState.RUNNING, PlanState.PAUSED):
-        why = plan_rows.why_stopped(plan, failed)
+    if plan.failed and spec.on_failure is OnFailure.STOP and plan.state != PlanState.STOPPING:
+        why = plan_rows.why_stopped(plan)
         stop(plan, message=why, reason=why, source="system")
     if plan.state == PlanState.STOPPING:
         step.touched = plan_rows.stop_some(plan)
@@ -137,7 +131,7 @@ def _advance(plan_id: int, wait: bool) -> _Step:
         plan_rows.block_among(plan, [run.instance_id for run in started.active if run.instance_id])
         step.touched = started.touched
     step.went_on = before != _counts(plan)
-    if plan.prepared_at and not plan.pending and not plan.active:
+    if not plan.pending and not plan.active:
         _end(plan)
         step.ended = True
     if step.went_on:

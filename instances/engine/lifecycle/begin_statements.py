@@ -37,13 +37,16 @@ WITH old AS (
              AND coalesce(nullif(%(self_dependency)s, ''), old.self_dependency) = 'orderly' AS orderly
     FROM old JOIN instances_edge e ON e.instance_id = old.id WHERE e.removed_at IS NULL
 ), outside AS (
-    SELECT u.id, u.state, u.plan_id FROM instances_instance u
+    SELECT u.id, u.state, u.plan_id, u.task_id, u.data_time FROM instances_instance u
     WHERE u.id IN (SELECT upstream_id FROM edge WHERE NOT inside) ORDER BY u.id FOR SHARE OF u
 ), parent AS (
     SELECT id, state = 'success' AS succeeded,
            EXISTS (SELECT 1 FROM instances_statechange s
                    WHERE s.instance_id = outside.id AND s.operation_id = %(operation)s AND s.move = 'rerun')
-             OR coalesce(plan_id = %(plan)s, false) AS renewed,
+             -- Of the same plan, though somebody may have begun a life of it by hand since.
+             OR coalesce(plan_id = %(plan)s, false)
+             OR EXISTS (SELECT 1 FROM instances_backfillrun r WHERE r.plan_id = %(plan)s AND r.data_time = outside.data_time
+                        AND r.task_id = outside.task_id AND r.state NOT IN ('pending', 'skipped', 'refused')) AS renewed,
            CASE WHEN %(check_parents)s = 'selection' THEN EXISTS (
                SELECT 1 FROM instances_operationitem o WHERE o.operation_id = %(operation)s AND o.instance_id = outside.id)
              -- Those of the batch that is being applied have no outcome yet.
