@@ -3,7 +3,6 @@
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -15,47 +14,24 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
-from unfold.widgets import UnfoldAdminSelectWidget
 
 from instances import definitions
-from instances.admin import task_run, task_steps
+from instances.admin import task_run, task_steps, waits
+from instances.admin.dependency_inline import DependencyInline
 from instances.admin.looks import TASK_LOOKS
-from instances.admin.task_form import DependencyFormSet, TaskForm, scope_choices
+from instances.admin.task_form import TaskForm
 from instances.engine.schedule import ScheduleError, describe
 from instances.engine.schedule_types import CYCLE_FIELDS
 from instances.engine.states import TaskStatus
-from instances.models import Dependency, Task, TaskVersion
+from instances.models import Task, TaskVersion
 from instances.run_once import RunOnce
 from instances.task_operations import barred
 from weops.console.present import NOTHING, badge, stamp
-from weops.console.scoped import ReadOnlyAdmin, ScopedAdmin, ScopedInline, signed_in
+from weops.console.scoped import ReadOnlyAdmin, ScopedAdmin, signed_in
 from weops.projects.access import Right
 
 NEXT_RUNS = 5
 MOST_VERSIONS = 20
-
-
-class DependencyInline(ScopedInline):
-    model = Dependency
-    fk_name = "task"
-    formset = DependencyFormSet
-    fields = ("upstream", "scope")
-    hide_title = True
-    autocomplete_fields = ("upstream",)
-    # A task may wait for any task that its author can see, in other projects too.
-    choice_rights = {"upstream": Right.VIEW}
-    verbose_name = "upstream task"
-    verbose_name_plural = "Waits for"
-
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name == "scope":
-            return forms.ChoiceField(
-                choices=scope_choices(),
-                required=False,
-                widget=UnfoldAdminSelectWidget(),
-                help_text="Which of its data times. The cycles of both tasks decide what is possible.",
-            )
-        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
 
 @admin.register(Task)
@@ -305,6 +281,8 @@ class TaskAdmin(ScopedAdmin):
         own = [
             path("<int:pk>/step/<str:name>/", wrap(self.step), name="instances_task_step"),
             path("<int:pk>/run/", wrap(self.run), name="instances_task_run"),
+            path("<int:pk>/waits/", wrap(self.waits), name="instances_task_waits"),
+            path("waits/", wrap(self.waits), name="instances_task_new_waits"),
             path("steps/<str:name>/", wrap(self.steps), name="instances_task_steps"),
         ]
         return [*own, *super().get_urls()]
@@ -320,6 +298,10 @@ class TaskAdmin(ScopedAdmin):
     @method_decorator(require_http_methods(["GET", "POST"]))
     def run(self, request: HttpRequest, pk: int) -> HttpResponse:
         return task_run.run_view(self, request, pk)
+
+    @method_decorator(require_http_methods(["GET"]))
+    def waits(self, request: HttpRequest, pk: int | None = None) -> HttpResponse:
+        return waits.view(self, request, pk)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return self.has_right(request, Right.OPERATE)

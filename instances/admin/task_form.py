@@ -5,21 +5,11 @@ from typing import Any
 from django import forms
 from django.contrib.postgres.forms import SimpleArrayField
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
-from django.forms import BaseInlineFormSet
-from unfold.forms import PaginationInlineFormSet
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from instances import definitions
-from instances.engine import dependencies
-from instances.engine.schedule import Cycle
-from instances.models import Dependency, Task
+from instances.models import Task
 from instances.task_operations import may_own
-
-
-def scope_choices() -> list[tuple[str, str]]:
-    """Every scope that any two cycles may have, and the default."""
-    every = {scope for below in Cycle for above in Cycle for scope in dependencies.scopes(below, above)}
-    return [("", "Default of the two cycles"), *((scope, scope) for scope in sorted(every))]
 
 
 class NumbersField(SimpleArrayField):
@@ -92,29 +82,3 @@ class TaskForm(forms.ModelForm):
         for message in wrong:
             if message not in said:
                 self.add_error(field, message)
-
-
-class DependencyFormSet(PaginationInlineFormSet):
-    """Checks all dependencies of the task together: their scopes, pairs and circles."""
-
-    def clean(self) -> None:
-        super().clean()
-        task = self.instance
-        if any(self.errors) or not task.workflow_id or not isinstance(self, BaseInlineFormSet):
-            return
-        chosen = [
-            form.cleaned_data
-            for form in self.forms
-            if form.cleaned_data and not form.cleaned_data.get("DELETE")
-        ]
-        rows = [
-            Dependency(task=task, upstream=values["upstream"], scope=values.get("scope", ""))
-            for values in chosen
-            if values.get("upstream")
-        ]
-        try:
-            definitions.validate(task, rows)
-        except ValidationError as error:
-            wrong = error.message_dict.get("dependencies")
-            if wrong:
-                raise ValidationError(wrong) from None

@@ -41,6 +41,7 @@ __all__ = [
     "describe",
     "due",
     "errors",
+    "first_data_time",
     "is_data_time",
     "latest_occurrence",
     "next_occurrence",
@@ -96,6 +97,13 @@ def data_times(schedule: Schedule, first: datetime, last: datetime) -> list[date
 def is_data_time(schedule: Schedule, data_time: datetime) -> bool:
     data_time = _utc(data_time)
     return next(_data_times(schedule, data_time, data_time), None) is not None
+
+
+def first_data_time(schedule: Schedule, since: datetime) -> datetime | None:
+    """The first data time from `since` (inclusive) on; None when the schedule has ended."""
+    since = _utc(since)
+    slots = _effective_after(schedule, since - TICK)
+    return next((slot.data_time for slot in slots if slot.data_time >= since), None)
 
 
 def previous_data_time(schedule: Schedule, data_time: datetime) -> datetime | None:

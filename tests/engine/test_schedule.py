@@ -20,6 +20,7 @@ from instances.engine.schedule import (
     describe,
     due,
     errors,
+    first_data_time,
     is_data_time,
     latest_occurrence,
     next_occurrence,
@@ -317,6 +318,8 @@ def test_schedules_that_have_ended_say_so():
     assert next_occurrence(ended, AWARE) is None
     assert latest_occurrence(ended, AWARE, FAR) is None
     assert previous_data_time(ended, FAR) == AWARE
+    assert first_data_time(ended, AWARE) == AWARE
+    assert first_data_time(ended, FAR) is None
     assert next_occurrence(Schedule(Cycle.CRONTAB, crontab="0 0 2 * * ? 2020"), AWARE) is None
     assert next_occurrence(Schedule(Cycle.DAY, calendar_mode="RUN_ONLY"), AWARE) is None
     every_day = frozenset(AWARE.date() + timedelta(n) for n in range(400))

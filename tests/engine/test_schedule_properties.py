@@ -27,6 +27,7 @@ from instances.engine.schedule import (
     data_times,
     describe,
     due,
+    first_data_time,
     is_data_time,
     latest_occurrence,
     next_occurrence,
@@ -463,6 +464,8 @@ def test_laws(case, hours):
         assert data_times(schedule, identities[0], identities[-1]) == identities
     for earlier, later in pairwise(identities):
         assert previous_data_time(schedule, later) == earlier
+        assert first_data_time(schedule, earlier + timedelta(seconds=1)) == later
+        assert first_data_time(schedule, later) == later
     for identity in identities[:20]:
         assert is_data_time(schedule, identity)
         assert is_data_time(schedule, identity + timedelta(seconds=1)) is False

@@ -1,0 +1,126 @@
+"""The table of dependencies on the page of a task: what may be chosen, and the panel that shows what it comes to."""
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.forms import BaseInlineFormSet
+from django.http import HttpRequest
+from unfold.forms import PaginationInlineFormSet
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from instances import definitions
+from instances.admin.waits_form import DRAFT_FIELDS
+from instances.engine import dependencies
+from instances.engine.dependency_scopes import SCOPES
+from instances.engine.schedule import Cycle
+from instances.models import Dependency
+from weops.console.scoped import ScopedInline
+from weops.projects.access import Right
+
+Choices = list[tuple[str, str]]
+
+
+def scope_choices(names: tuple[str, ...]) -> Choices:
+    return [(name, f"{name}: {SCOPES[name].words}") for name in names]
+
+
+def choices_of(downstream: str, upstream: str) -> Choices:
+    """What two cycles offer, the default first."""
+    names = dependencies.scopes(Cycle(downstream), Cycle(upstream))
+    return [("", f"Default: {names[0]}"), *scope_choices(names)]
+
+
+class DependencyForm(forms.ModelForm):
+    """One row. Any scope can be sent, since the cycles may change with it; the table of rows judges them together."""
+
+    scope = forms.ChoiceField(
+        choices=[("", "Default of the two cycles"), *scope_choices(tuple(SCOPES))],
+        required=False,
+        widget=UnfoldAdminSelectWidget(),
+        help_text="Which of its data times, seen from the data time D of this task.",
+    )
+    offsets = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "-1,0"}),
+        help_text="Of ranges and lists: 0 is the unit of D, -1 the one before.",
+    )
+
+    class Meta:
+        model = Dependency
+        fields = ("upstream", "scope", "offsets")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        row: Dependency = self.instance
+        if row.pk:
+            offered = choices_of(row.task.cycle_type, row.upstream.cycle_type)
+            if row.scope not in dict(offered):
+                offered.append((row.scope, f"{row.scope} (not for these cycles)"))
+            self.fields["scope"].widget.choices = offered
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or self.cleaned_data
+        scope, offsets = values.get("scope", ""), values.get("offsets", "")
+        if scope or offsets:
+            try:
+                values["offsets"] = dependencies.canonical(scope or "The default", offsets)
+            except dependencies.DependencyError as error:
+                self.add_error("offsets", str(error))
+        return values
+
+
+class DependencyFormSet(PaginationInlineFormSet):
+    """Checks all dependencies of the task together: their scopes, pairs and circles."""
+
+    # What the panel sends of the rest of the page.
+    preview_fields = " ".join(DRAFT_FIELDS)
+
+    def clean(self) -> None:
+        super().clean()
+        task = self.instance
+        if any(self.errors) or not task.workflow_id or not isinstance(self, BaseInlineFormSet):
+            return
+        chosen = [
+            form.cleaned_data
+            for form in self.forms
+            if form.cleaned_data and not form.cleaned_data.get("DELETE")
+        ]
+        rows = [
+            Dependency(
+                task=task,
+                upstream=values["upstream"],
+                scope=values.get("scope", ""),
+                offsets=values.get("offsets", ""),
+            )
+            for values in chosen
+            if values.get("upstream")
+        ]
+        try:
+            definitions.validate(task, rows)
+        except ValidationError as error:
+            wrong = error.message_dict.get("dependencies")
+            if wrong:
+                raise ValidationError(wrong) from None
+
+
+class DependencyInline(ScopedInline):
+    model = Dependency
+    fk_name = "task"
+    form = DependencyForm
+    formset = DependencyFormSet
+    fields = ("upstream", "scope", "offsets")
+    hide_title = True
+    autocomplete_fields = ("upstream",)
+    # A task may wait for any task that its author can see, in other projects too.
+    choice_rights = {"upstream": Right.VIEW}
+    verbose_name = "upstream task"
+    verbose_name_plural = "Waits for"
+    template_after = "instances/task_waits_panel.html"
+
+    class Media:
+        js = ("instances/dependencies.js",)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("task", "upstream")

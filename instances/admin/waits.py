@@ -1,0 +1,290 @@
+"""The preview of dependencies: which instances a task would wait for, for a date of the user's choice. Only reads.
+
+The same functions that generate instances reckon it, from what is saved or from what stands on an unsaved page.
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import PermissionDenied
+from django.db import connection
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from instances.admin.dependency_inline import Choices, choices_of
+from instances.admin.looks import state_badge
+from instances.admin.waits_form import DraftForm, MomentForm, Row, saved_rows, sent_rows
+from instances.definition_rules import dependency_faults
+from instances.engine.dependencies import DependencyError, Required, required, scopes
+from instances.engine.dependency_scopes import SCOPES
+from instances.engine.schedule import (
+    Cycle,
+    Schedule,
+    ScheduleError,
+    describe,
+    errors,
+    first_data_time,
+    previous_data_time,
+)
+from instances.engine.states import LABELS, SelfDependency, State
+from instances.engine.zone import TICK, first_instant, zone
+from instances.models import Task
+from weops.console.present import plain_time, stamp
+from weops.console.scoped import signed_in
+
+if TYPE_CHECKING:
+    from instances.admin.task import TaskAdmin
+
+# Data times of one dependency that are shown, and that are looked up and counted.
+MOST_SHOWN = 48
+MOST_LOOKED_UP = 2_000
+
+Key = tuple[int, dt.datetime]
+
+
+@dataclass(frozen=True)
+class Existing:
+    pk: int
+    state: str
+    error_code: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One instance that would be waited for. No badge: it is not generated yet, or (`never`) will never be."""
+
+    data_time: SafeString
+    never: bool
+    pk: int | None = None
+    badge: SafeString | None = None
+
+
+@dataclass
+class Group:
+    """What one dependency comes to. `summary` counts all of it, `lines` are the first ones."""
+
+    place: int | None
+    name: str
+    task_id: int | None = None
+    cycle: str = ""
+    zone: str = ""
+    scope: str = ""
+    words: str = ""
+    problem: str = ""
+    choices: Choices = field(default_factory=list)
+    summary: str = ""
+    lines: list[Line] = field(default_factory=list)
+    more: int = 0
+
+
+@dataclass
+class Page:
+    """What the template shows. `earlier` and `later` are (date, time) of the neighbouring data times."""
+
+    data_time: SafeString | None = None
+    problems: list[str] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    earlier: tuple[str, str] | None = None
+    later: tuple[str, str] | None = None
+    date: str = ""
+    time: str = ""
+    total: int = 0
+
+
+def view(admin: "TaskAdmin", request: HttpRequest, pk: int | None) -> HttpResponse:
+    """GET: the page, or for scripts its content alone. `draft=1`: what stands on the page that somebody edits."""
+    user = signed_in(request)
+    draft = "draft" in request.GET
+    task = Task()
+    if pk is not None:
+        found = admin.get_queryset(request).select_related("workflow__project", "calendar").filter(pk=pk)
+        task = found.first() or _nothing()
+    if draft or pk is None:
+        allowed = admin.has_change_permission(request, task) if pk else admin.has_add_permission(request)
+        if not allowed:
+            raise PermissionDenied
+    problems: list[str] = []
+    try:
+        if draft:
+            form = DraftForm(request.GET, task, user)
+            problems = form.problems()
+            rows = sent_rows(request.GET, task, user)
+        else:
+            rows = saved_rows(task, user) if pk else []
+    except ValueError:
+        return HttpResponseBadRequest("These are no rows of dependencies.", content_type="text/plain")
+    moment = MomentForm(request.GET)
+    problems += [str(error) for of_field in moment.errors.values() for error in of_field]
+    local = moment.local() if moment.is_valid() else None
+    page = _build(task, rows, local, timezone.now()) if not problems else _with_choices(task, rows)
+    page.problems = problems + page.problems
+    if request.headers.get("X-Requested-With") == "fetch":
+        return TemplateResponse(request, "instances/task_waits_found.html", {"page": page})
+    context = {
+        **admin.admin_site.each_context(request),
+        "opts": admin.opts,
+        "title": f"What {task.name} waits for" if pk else "What a new task would wait for",
+        "task": task,
+        "form": moment,
+        "page": page,
+    }
+    return TemplateResponse(request, "instances/task_waits.html", context)
+
+
+def _nothing() -> Task:
+    raise Http404("There is no such task.")
+
+
+def _with_choices(task: Task, rows: Sequence[Row]) -> Page:
+    """A page that can say no more than which scopes there are."""
+    return Page(groups=[_group(task, row) for row in rows])
+
+
+def _build(task: Task, rows: Sequence[Row], local: dt.datetime | None, now: dt.datetime) -> Page:
+    page = _with_choices(task, rows)
+    try:
+        schedule = task.schedule()
+        page.problems = [f"{error.field}: {error.message}" for error in errors(schedule)]
+    except (ScheduleError, ValueError) as error:
+        page.problems = [str(error)]
+    if page.problems:
+        return page
+    page.problems = dependency_faults(task, [row.dependency for row in rows if not row.hidden])
+    data_time = _data_time(schedule, local, now)
+    if data_time is None:
+        page.problems.append("This schedule has no data time from then on.")
+        return page
+    _place_in_time(page, schedule, data_time)
+    found = [_required(row, schedule, data_time, group) for row, group in zip(rows, page.groups, strict=True)]
+    owners = [row.dependency.upstream for row in rows]
+    previous = _previous(task, schedule, data_time)
+    if previous is not None:
+        name = "Its own previous data time (self-dependency orderly)"
+        page.groups.append(Group(None, name, zone=schedule.timezone, scope="orderly"))
+        found.append((previous,))
+        owners.append(task)
+    known = _existing(
+        (owner.pk, one.data_time)
+        for owner, one_found in zip(owners, found, strict=True)
+        for one in one_found[:MOST_LOOKED_UP]
+    )
+    for group, owner, one_found in zip(page.groups, owners, found, strict=True):
+        _fill(group, owner, one_found, known)
+    page.total = sum(map(len, found))
+    return page
+
+
+def _data_time(schedule: Schedule, local: dt.datetime | None, now: dt.datetime) -> dt.datetime | None:
+    """The first data time from a local time on; without one the latest until now, or else the next."""
+    if local is not None:
+        return first_data_time(schedule, first_instant(zone(schedule.timezone), local)[0])
+    return previous_data_time(schedule, now) or first_data_time(schedule, now)
+
+
+def _place_in_time(page: Page, schedule: Schedule, data_time: dt.datetime) -> None:
+    def parts(moment: dt.datetime | None) -> tuple[str, str] | None:
+        if moment is None:
+            return None
+        date, _, time = plain_time(moment, schedule.timezone).partition(" ")
+        return date, time[:5]
+
+    page.data_time = stamp(data_time, schedule.timezone, named=True)
+    page.date, page.time = parts(data_time) or ("", "")
+    page.earlier = parts(previous_data_time(schedule, data_time))
+    page.later = parts(first_data_time(schedule, data_time + TICK))
+
+
+def _group(task: Task, row: Row) -> Group:
+    dependency, upstream = row.dependency, row.dependency.upstream
+    if row.hidden:
+        return Group(row.place, "A task of another project that you cannot see")
+    effective = dependency.scope or scopes(Cycle(task.cycle_type), Cycle(upstream.cycle_type))[0]
+    known = SCOPES.get(effective)
+    return Group(
+        row.place,
+        f"{upstream.workflow.project} / {upstream.workflow} / {upstream.name}",
+        upstream.pk,
+        _schedule_words(upstream),
+        upstream.timezone,
+        f"{effective} {dependency.offsets}".strip(),
+        known.words if known else "",
+        choices=choices_of(task.cycle_type, upstream.cycle_type),
+    )
+
+
+def _schedule_words(task: Task) -> str:
+    try:
+        return describe(task.schedule())
+    except (ScheduleError, ValueError) as error:
+        return str(error)
+
+
+def _required(row: Row, schedule: Schedule, data_time: dt.datetime, group: Group) -> tuple[Required, ...]:
+    """What a dependency comes to; nothing for one that is hidden or cannot be."""
+    if row.hidden:
+        return ()
+    dependency = row.dependency
+    try:
+        return required(
+            dependency.scope, schedule, data_time, dependency.upstream.schedule(), dependency.offsets
+        )
+    except (DependencyError, ScheduleError, ValueError) as error:
+        group.problem = str(error)
+        return ()
+
+
+def _previous(task: Task, schedule: Schedule, data_time: dt.datetime) -> Required | None:
+    if task.self_dependency != SelfDependency.ORDERLY:
+        return None
+    before = previous_data_time(schedule, data_time)
+    return None if before is None else Required(before, True)
+
+
+_EXISTING = """
+SELECT w.place, i.id, i.state, i.error_code
+FROM unnest(%s::bigint[], %s::timestamptz[]) WITH ORDINALITY AS w(task_id, data_time, place)
+JOIN instances_instance i ON i.task_id = w.task_id AND i.data_time = w.data_time AND i.traversal = ''
+"""
+
+
+def _existing(keys: Iterable[Key]) -> dict[Key, Existing]:
+    """The instances among these (task id, data time), in one query."""
+    wanted = list(keys)
+    with connection.cursor() as cursor:
+        cursor.execute(_EXISTING, [[task_id for task_id, _ in wanted], [time for _, time in wanted]])
+        return {wanted[place - 1]: Existing(*rest) for place, *rest in cursor.fetchall()}
+
+
+def _fill(group: Group, owner: Task, found: Sequence[Required], known: dict[Key, Existing]) -> None:
+    counts: Counter[str] = Counter()
+    for place, one in enumerate(found[:MOST_LOOKED_UP]):
+        instance = known.get((owner.pk, one.data_time))
+        if instance is not None:
+            counts[LABELS[State(instance.state)].lower()] += 1
+        else:
+            counts["not generated yet" if one.exists else "never come"] += 1
+        if place < MOST_SHOWN:
+            group.lines.append(_line(one, owner.timezone, instance))
+    group.more = len(found) - len(group.lines)
+    group.summary = _summary(len(found), counts)
+
+
+def _line(one: Required, in_zone: str, instance: Existing | None) -> Line:
+    shown = stamp(one.data_time, in_zone)
+    if instance is None:
+        return Line(shown, never=not one.exists)
+    return Line(shown, False, instance.pk, state_badge(instance.state, instance.error_code))
+
+
+def _summary(total: int, counts: Counter[str]) -> str:
+    """ "24 instances: 20 success, 3 not generated yet, 1 never come"."""
+    if not total:
+        return "Nothing to wait for: its schedule has no data time there."
+    of = f", of the first {MOST_LOOKED_UP:,}" if total > MOST_LOOKED_UP else ""
+    named = ", ".join(f"{count:,} {words}" for words, count in counts.most_common())
+    return f"{total:,} {'instance' if total == 1 else 'instances'}{of}: {named}"
