@@ -432,10 +432,10 @@ class TestErrors:
     def test_what_cannot_be_applied_at_all_ends_as_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         record = begun("rerun", many(3), 2)
 
-        def broken_images(*_: Any, **__: Any) -> Any:
-            raise TypeError("no images today")
+        def broken_lock(*_: Any, **__: Any) -> Any:
+            raise TypeError("no locks today")
 
-        monkeypatch.setattr(lifecycle, "images", broken_images)
+        monkeypatch.setattr(lifecycle, "hold", broken_lock)
         assert operations.work(record.pk)
         assert list(outcomes(record).values()) == [FAILED] * 3
         assert lives() == [0, 0, 0]

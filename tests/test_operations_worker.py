@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from instances.operations.worker import Applier
 from tests.engine import harness
 from tests.engine.harness import _django_db_helper, assert_sound, until
 from tests.operating import applying_process, assert_counted, begun, fresh, many
-from tests.stack import Stack
+from tests.stack import Program, Stack
 from weops.celery import publish_operations
 
 __all__ = ["_django_db_helper"]
@@ -175,16 +175,23 @@ class TestProcesses:
         """While a thousand batches are applied, what becomes due is generated as ever."""
         record = begun("rerun", many(1000, tasks=5), 5)
         with Stack(tmp_path) as stack:
-            stack.control()
-            stack.beat()
-            until(lambda: fresh(record).done > 0, 60)
+            control, beat = stack.control(), stack.beat()
+            eventually(lambda: fresh(record).done > 0, control, beat)
             task = harness.make_due(3)
-            until(lambda: len(harness.instances_of(task)) == 3, 60)
+            eventually(lambda: len(harness.instances_of(task)) == 3, control, beat)
             assert not ended(record)
             operations.cancel(fresh(record), None)
             until(lambda: ended(record), 60)
         assert fresh(record).cancelled > 0
         assert_counted(record)
+
+
+def eventually(probe: Callable[[], bool], *programs: Program) -> None:
+    """Waits until it is so; the programs' logs say why it is not."""
+    try:
+        until(probe, 60)
+    except AssertionError as error:
+        raise AssertionError("\n".join([str(error), *(program.text() for program in programs)])) from error
 
 
 def _no_connection_is_left() -> None:

@@ -21,11 +21,12 @@ django.setup()
 from django.conf import settings  # noqa: E402
 from django.db import close_old_connections  # noqa: E402
 
-from instances.engine import generation, hints, maintenance  # noqa: E402
+from instances.engine import generation, hints, maintenance, plans  # noqa: E402
 from instances.engine.hints import Hint  # noqa: E402
 from instances.engine.runtime import INSTANT_BATCH, Runtime  # noqa: E402
 from instances.operations import hints as operation_hints  # noqa: E402
 from instances.operations import records, retention  # noqa: E402
+from instances.operations.backfill_worker import Advancer  # noqa: E402
 from instances.operations.worker import Applier  # noqa: E402
 from weops.projects.models import ResourceGroup  # noqa: E402
 
@@ -87,12 +88,14 @@ app.conf.update(
 
 @app.task(name="weops.tick")
 def tick() -> None:
-    """Generates what is due, sweeps what time has changed, finds operations that stand still."""
+    """Generates what is due, sweeps what time has changed, finds operations that stand still, looks after plans."""
     close_old_connections()
     try:
         generation.tick()
         maintenance.sweep()
         operation_hints.send(records.stalled(settings.WEOPS_HINT_SECONDS))
+        for plan_id in plans.unfinished():
+            _advancer.take(plan_id)
     finally:
         close_old_connections()
 
@@ -115,12 +118,19 @@ def start(execution_ids: list[int]) -> None:
 
 
 _applier = Applier()
+_advancer = Advancer()
 
 
 @app.task(name="weops.operate")
 def operate(operation_id: int) -> None:
     """A hint: this operation has batches to apply. They are applied in a thread of their own, which ticks do not wait for."""
     _applier.take(operation_id)
+
+
+@app.task(name="weops.plan")
+def advance_plan(plan_id: int) -> None:
+    """A hint: an instance of this backfill plan has ended, or somebody has changed the plan."""
+    _advancer.take(plan_id)
 
 
 def publish(ready: Sequence[Hint]) -> None:
@@ -156,7 +166,13 @@ def publish_operations(operation_ids: Sequence[int]) -> None:
             )
 
 
+def publish_plan(plan_id: int) -> None:
+    with app.producer_pool.acquire(block=True, timeout=5) as producer:
+        advance_plan.apply_async((plan_id,), queue=CONTROL, producer=producer, expires=60, **_RETRIED_ONCE)
+
+
 hints.register(publish)
+plans.register(publish_plan)
 operation_hints.register(publish_operations)
 
 
@@ -228,10 +244,12 @@ def _shutting_down(**_: Any) -> None:
     if _runtime is not None:
         threading.Thread(target=_runtime.drain, name="drain").start()
     threading.Thread(target=_applier.stop, name="stop operations").start()
+    threading.Thread(target=_advancer.stop, name="stop plans").start()
 
 
 @signals.worker_shutdown.connect
 def _shutdown(**_: Any) -> None:
     _applier.stop()
+    _advancer.stop()
     if _runtime is not None:
         _runtime.stop()

@@ -11,7 +11,8 @@ down to single instances, so that one that cannot be changed is `failed` with a 
 import enum
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,7 @@ from instances.models import FrozenBatch, OperationRecord
 from instances.models.operation import ItemOutcome, OperationState
 from instances.operations import outcomes
 from instances.operations.batch import Batch, passing
+from instances.operations.outcomes import Outcomes
 from instances.operations.records import UNFINISHED
 
 log = logging.getLogger(__name__)
@@ -106,34 +108,29 @@ def _apply_next(record_id: int, wait: bool, care: Care) -> _Step:
     following = FrozenBatch.objects.filter(frozen_set=record.frozen_set_id, applied_at=None).order_by("seq")
     left = list(following.only("id", "seq", "instance_ids")[:1])
     if not left:
-        _count(record, [], last=True)
+        _count(record, Counter(), last=True)
         return _Step(Progress.FINISHED)
-    found, touched = _outcomes(record, left[0], care)
+    found = _outcomes(record, left[0], care)
     outcomes.write(record.pk, found)
     FrozenBatch.objects.filter(pk=left[0].pk).update(applied_at=Now())
     last = not following.exists()
-    _count(record, found, last)
-    return _Step(Progress.FINISHED if last else Progress.MORE, touched)
+    _count(record, found.counts(), last)
+    return _Step(Progress.FINISHED if last else Progress.MORE, found.touched)
 
 
-def _outcomes(
-    record: OperationRecord, frozen: FrozenBatch, care: Care
-) -> tuple[list[outcomes.Outcome], Touched]:
+def _outcomes(record: OperationRecord, frozen: FrozenBatch, care: Care) -> Outcomes:
     """What becomes of each instance of the batch."""
     ids = frozen.instance_ids
     if record.cancel_requested_at is not None:
-        return outcomes.alike(ids, ItemOutcome.CANCELLED, "Cancelled before its turn came."), Touched()
+        return outcomes.alike(ids, ItemOutcome.CANCELLED, "Cancelled before its turn came.")
     if care is Care.NOT_AT_ALL:
-        return outcomes.alike(ids, ItemOutcome.FAILED, outcomes.INTERNAL_ERROR), Touched()
+        return outcomes.alike(ids, ItemOutcome.FAILED, outcomes.INTERNAL_ERROR)
     return Batch(record, ids).apply(apart=care is Care.APART)
 
 
-def _count(record: OperationRecord, found: Iterable[outcomes.Outcome], last: bool) -> None:
+def _count(record: OperationRecord, more: Counter[str], last: bool) -> None:
     """Adds to the record's counts; the last batch ends it."""
-    more = dict.fromkeys(ItemOutcome.values, 0)
-    for one in found:
-        more[one.outcome] += 1
-    columns: dict[str, Any] = {name: F(name) + count for name, count in more.items() if count}
+    columns: dict[str, Any] = {name: F(name) + count for name, count in more.items()}
     state = OperationState.RUNNING
     if last:
         state = _end_state(record.total, record.done + more[ItemOutcome.DONE])

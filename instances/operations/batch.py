@@ -5,13 +5,15 @@ from collections.abc import Sequence
 
 from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models.expressions import RawSQL
 
 from instances.engine import lifecycle
-from instances.engine.lifecycle import Touched
+from instances.engine.backlog import array
 from instances.models import Instance, OperationRecord, Task
 from instances.models.operation import ItemOutcome
+from instances.operations import outcomes
 from instances.operations.base import Changed, get
-from instances.operations.outcomes import GONE, INTERNAL_ERROR, Outcome
+from instances.operations.outcomes import GONE, INTERNAL_ERROR, Outcomes, Untouched
 from instances.operations.records import SYSTEM, storable
 from weops.projects import access
 from weops.projects.access import Right
@@ -67,41 +69,27 @@ class Batch:
         self.options = self.operation.parse(record.options)
         self.failed: dict[int, str] = {}
 
-    def apply(self, *, apart: bool) -> tuple[list[Outcome], Touched]:
-        """The outcome of each of the instances. `apart`: one that cannot be changed fails alone."""
-        before = lifecycle.images(self.ids, parents=self.operation.locks_parents)
-        rows = _rows(list(before))
+    def apply(self, *, apart: bool) -> Outcomes:
+        """Changes what can be changed. `apart`: an instance that cannot be changed for an error fails alone."""
+        lifecycle.hold(self.ids, parents=self.operation.locks_parents)
+        outcomes.remember(self.ids)
+        rows = _rows(self.ids)
         refused = self._refusals(rows)
-        allowed = [pk for pk in self.ids if pk in rows and pk not in refused]
+        allowed = sorted(rows.keys() - refused.keys())
         changed = self._change_apart(allowed) if apart else self._change(allowed)
-        after = lifecycle.images(list(changed.states))
-        outcomes = []
-        for pk in self.ids:
-            if pk in changed.states:
-                outcomes.append(
-                    Outcome(
-                        pk,
-                        ItemOutcome.DONE,
-                        changed.states[pk],
-                        after[pk]["state"],
-                        changed.messages.get(pk, ""),
-                        before=before[pk],
-                        after=after[pk],
-                    )
-                )
-            else:
-                outcomes.append(
-                    self._untouched(pk, rows.get(pk), refused.get(pk) or changed.messages.get(pk, ""))
-                )
-        return outcomes, changed.touched
+        why = changed.messages | refused
+        untouched = [
+            self._untouched(pk, rows.get(pk), why.get(pk, "")) for pk in self.ids if pk not in changed.states
+        ]
+        return Outcomes(sorted(changed.states), changed.messages, untouched, changed.touched)
 
-    def _untouched(self, pk: int, row: Instance | None, why: str) -> Outcome:
+    def _untouched(self, pk: int, row: Instance | None, why: str) -> Untouched:
         if row is None:
-            return Outcome(pk, ItemOutcome.REFUSED, message=GONE)
+            return Untouched(pk, ItemOutcome.REFUSED, GONE)
         if pk in self.failed:
-            return Outcome(pk, ItemOutcome.FAILED, row.state, message=self.failed[pk])
+            return Untouched(pk, ItemOutcome.FAILED, self.failed[pk], row.state)
         why = why or f"{row} is left as it was: there is nothing to {self.operation.verb()}."
-        return Outcome(pk, ItemOutcome.REFUSED, row.state, message=why)
+        return Untouched(pk, ItemOutcome.REFUSED, why, row.state)
 
     def _refusals(self, rows: dict[int, Instance]) -> dict[int, str]:
         """Why those are refused that are; {} if all are allowed."""
@@ -143,9 +131,15 @@ def _both(one: Changed, other: Changed) -> Changed:
     return Changed(one.states | other.states, one.touched, one.messages | other.messages)
 
 
+# What refusals look at; each further one would cost every batch.
+_COLUMNS = ("task_id", "project_id", "data_time", "state", "life_round", "frozen_at", "thaw_at")
+
+
 def _rows(ids: Sequence[int]) -> dict[int, Instance]:
     """The instances, each with its task; a task of many is read once."""
-    rows = {row.pk: row for row in Instance.objects.filter(pk__in=ids).order_by("pk")}
+    chosen = RawSQL("SELECT unnest(%s::bigint[])", [array(ids)])
+    found = Instance.objects.filter(pk__in=chosen).only(*_COLUMNS).order_by("pk")
+    rows = {row.pk: row for row in found}
     tasks = Task.objects.in_bulk({row.task_id for row in rows.values()})
     for row in rows.values():
         row.task = tasks[row.task_id]

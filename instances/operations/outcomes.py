@@ -1,57 +1,97 @@
-"""What an operation did to each instance, as it is put on record: one statement for a batch."""
+"""What an operation did to the instances of a batch, and how that is put on record: images never pass through Python."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connection
 
+from instances.engine import lifecycle
+from instances.engine.backlog import array
+from instances.engine.lifecycle import Touched
 from instances.models.operation import ItemOutcome
 
 INTERNAL_ERROR = "An error inside WeOps; its log has the traceback."
 GONE = "There is no such instance any more."
-_INSERT = """
+
+_BEFORE = (
+    "SELECT to_regclass('pg_temp.weops_before') IS NULL",
+    # Made once a connection; each transaction finds it empty.
+    "CREATE TEMPORARY TABLE weops_before (id bigint NOT NULL, image jsonb NOT NULL) ON COMMIT DELETE ROWS",
+    f"INSERT INTO weops_before {lifecycle.IMAGE}",
+)
+
+_DONE = f"""
 INSERT INTO instances_operationitem
     (operation_id, instance_id, from_state, to_state, outcome, message, before, after)
-SELECT %s, instance_id, from_state, to_state, outcome, message, before::jsonb, after::jsonb
-FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
-  AS o(instance_id, from_state, to_state, outcome, message, before, after)
+SELECT %(operation)s, a.id, b.image->>'state', a.image->>'state', 'done', coalesce(%(messages)s::jsonb->>a.id::text, ''),
+       b.image, a.image
+FROM ({lifecycle.IMAGE}) a JOIN weops_before b ON b.id = a.id ORDER BY a.id
+"""  # noqa: S608 - constants
+
+_UNTOUCHED = """
+INSERT INTO instances_operationitem (operation_id, instance_id, from_state, to_state, outcome, message)
+SELECT %s, (o->>'id')::bigint, o->>'state', '', o->>'outcome', o->>'message'
+FROM jsonb_array_elements(%s::jsonb) o ORDER BY 2
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Of one instance; `before` and `after` are its images if it was changed."""
+class Untouched:
+    """An instance that was left as it was, in `state`, and why."""
 
-    instance_id: int
+    id: int
     outcome: ItemOutcome
-    from_state: str = ""
-    to_state: str = ""
-    message: str = ""
-    before: dict[str, Any] | None = None
-    after: dict[str, Any] | None = None
+    message: str
+    state: str = ""
 
 
-def alike(ids: Iterable[int], outcome: ItemOutcome, message: str) -> list[Outcome]:
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Of one batch: the ids of those that were changed, what to say of some of them, and the others."""
+
+    done: Sequence[int] = ()
+    messages: dict[int, str] = field(default_factory=dict)
+    untouched: Sequence[Untouched] = ()
+    touched: Touched = field(default_factory=Touched)
+
+    def counts(self) -> Counter[str]:
+        """How many there are of each outcome."""
+        found = Counter(one.outcome.value for one in self.untouched)
+        found[ItemOutcome.DONE.value] = len(self.done)
+        return +found
+
+
+def alike(ids: Iterable[int], outcome: ItemOutcome, message: str) -> Outcomes:
     """The same for each of `ids`, none of which was touched."""
-    return [Outcome(pk, outcome, message=message) for pk in ids]
+    return Outcomes(untouched=[Untouched(pk, outcome, message) for pk in ids])
 
 
-def write(operation_id: int, found: Sequence[Outcome]) -> None:
-    """Inserts them, in the caller's transaction."""
-    columns: list[list[Any]] = [
-        [one.instance_id for one in found],
-        [one.from_state for one in found],
-        [one.to_state for one in found],
-        [one.outcome.value for one in found],
-        [one.message for one in found],
-        [_json(one.before) for one in found],
-        [_json(one.after) for one in found],
-    ]
+def remember(ids: Sequence[int]) -> None:
+    """Keeps the images of the instances for `write`, to the end of the caller's transaction."""
+    look, make, keep = _BEFORE
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT, [operation_id, *columns])
+        cursor.execute(look)
+        if cursor.fetchone()[0]:
+            cursor.execute(make)
+        cursor.execute(keep, {"ids": array(ids)})
 
 
-def _json(image: dict[str, Any] | None) -> str | None:
-    return None if image is None else json.dumps(image, separators=(",", ":"), ensure_ascii=False)
+def write(operation_id: int, found: Outcomes) -> None:
+    """Puts the outcomes on record, in the caller's transaction; those that are done with their images of now, too."""
+    with connection.cursor() as cursor:
+        if found.done:
+            values: dict[str, Any] = {
+                "operation": operation_id,
+                "ids": array(found.done),
+                "messages": json.dumps(found.messages),
+            }
+            cursor.execute(_DONE, values)
+        if found.untouched:
+            rows = [
+                {"id": one.id, "outcome": one.outcome, "message": one.message, "state": one.state}
+                for one in found.untouched
+            ]
+            cursor.execute(_UNTOUCHED, [operation_id, json.dumps(rows)])

@@ -35,6 +35,17 @@ _ENDS = (Operation.TERMINATE, Operation.MARK_SUCCESS)
 KINDS = (*_ENDS, Operation.RERUN, Operation.FREEZE, Operation.THAW)
 
 
+# Reads (id, image) of the instances `%(ids)s`, for statements that put many images on record at once; see `images`.
+IMAGE = statements.IMAGE
+
+
+@retried
+def hold(ids: Sequence[int], *, parents: bool = False) -> None:
+    """Locks the instances in order, to the end of the caller's transaction; with `parents` what they wait for before."""
+    with connection.cursor() as cursor:
+        (lock_with_parents if parents else lock)(cursor, ids)
+
+
 @retried
 def images(ids: Sequence[int], *, parents: bool = False) -> dict[int, Image]:
     """Locks the instances in order; each one's columns that an operation may change, JSON-safe, times as ISO texts.
@@ -44,8 +55,8 @@ def images(ids: Sequence[int], *, parents: bool = False) -> dict[int, Image]:
     that are not satisfied, and those that do not count. `parents`: what the instances wait for is locked before them,
     as reruns and removals of dependencies do.
     """
+    hold(ids, parents=parents)
     with connection.cursor() as cursor:
-        (lock_with_parents if parents else lock)(cursor, ids)
         cursor.execute(statements.IMAGES, {"ids": list(ids)})
         return {instance_id: json.loads(image) for instance_id, image in cursor.fetchall()}
 

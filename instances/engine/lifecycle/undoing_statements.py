@@ -10,8 +10,8 @@ _LIFE = (
 _END = ("start_time", "end_time", "error_code", "error_message")
 _OTHERS = ("state", "wait_deadline", "frozen_at", "thaw_at", "total_runs", "pending_upstream")
 
-IMAGES = f"""
-SELECT i.id, (to_jsonb(image) || jsonb_build_object('at', now()))::text
+IMAGE = f"""
+SELECT i.id, to_jsonb(image) || jsonb_build_object('at', now()) AS image
 FROM instances_instance i CROSS JOIN LATERAL (
     SELECT {", ".join(f"i.{column}" for column in (*_LIFE, *_END, *_OTHERS))},
            coalesce(jsonb_agg(e.edge) FILTER (WHERE e.open), '[]') AS open,
@@ -19,8 +19,10 @@ FROM instances_instance i CROSS JOIN LATERAL (
     FROM (SELECT jsonb_build_array(e.upstream_task_id, e.upstream_data_time) AS edge, e.satisfied_at IS NULL AS open, e.waived
           FROM instances_edge e WHERE e.instance_id = i.id AND e.removed_at IS NULL
             AND (e.satisfied_at IS NULL OR e.waived)) e) image
-WHERE i.id = ANY(%(ids)s) ORDER BY i.id
+WHERE i.id = ANY(%(ids)s)
 """  # noqa: S608 - constants
+
+IMAGES = f"SELECT id, image::text FROM ({IMAGE}) i ORDER BY id"  # noqa: S608 - constants
 
 LOCK_CHILDREN = """
 SELECT i.id FROM instances_instance i WHERE i.id IN (
