@@ -19,20 +19,22 @@ from instances.engine.hints import Hint
 from instances.engine.lifecycle import Touched
 from instances.engine.transactions import retried
 
-_UNGATE = """
+# One whose own child of an earlier life still dies cannot use the turn; it is let in when that is dead.
+_GATED = """FROM instances_instance g
+    WHERE g.task_id = task.id AND g.state = 'wait_run' AND g.queue = 'gated' AND g.lane IS NULL AND NOT EXISTS (
+        SELECT 1 FROM instances_execution e WHERE e.instance_id = g.id AND e.state = 'stopping')"""
+
+_UNGATE = f"""
 UPDATE instances_instance i SET queue = 'ready'
 FROM (SELECT id, self_dependency FROM instances_task WHERE id = ANY(%s)) task CROSS JOIN LATERAL (
-    SELECT g.self_dependency FROM instances_instance g
-    WHERE g.task_id = task.id AND g.state = 'wait_run' AND g.queue = 'gated' AND g.lane IS NULL
-    ORDER BY g.priority DESC, g.planned_time, g.id LIMIT 1) first CROSS JOIN LATERAL (
-    SELECT g.id FROM instances_instance g
-    WHERE g.task_id = task.id AND g.state = 'wait_run' AND g.queue = 'gated' AND g.lane IS NULL
+    SELECT g.self_dependency {_GATED} ORDER BY g.priority DESC, g.planned_time, g.id LIMIT 1) first CROSS JOIN LATERAL (
+    SELECT g.id {_GATED}
     ORDER BY g.priority DESC, g.planned_time, g.id
     -- All of a parallel task: it was serial before.
     LIMIT CASE coalesce(nullif(first.self_dependency, ''), task.self_dependency) WHEN 'parallel' THEN NULL ELSE 1 END
     FOR UPDATE SKIP LOCKED) next
 WHERE i.id = next.id RETURNING i.resource_group_id
-"""
+"""  # noqa: S608 - constants
 
 _LOCK_GROUP = """
 SELECT g.slots FROM projects_resourcegroup g WHERE g.id = %s AND g.enabled FOR NO KEY UPDATE

@@ -26,6 +26,7 @@ from tests.engine.harness import (
     due,
     fresh,
     good,
+    ids,
     instances_of,
     make_due,
     settle,
@@ -229,6 +230,26 @@ class TestSerial:
         [claimed] = started(*days)
         Task.objects.filter(pk=days[0].task_id).update(self_dependency="parallel")
         assert len(settle(_succeed(claimed))) == 5
+        assert_sound()
+
+    def test_one_whose_old_child_still_dies_does_not_use_up_the_turn(self) -> None:
+        days = due(4, self_dependency="serial")
+        lifecycle.terminate(ids(days[1:]))
+        [dying] = started(*days)
+        lifecycle.mark_success([days[0].pk])
+        # Its old child runs beside the order; the next life of it is serial again, like the others.
+        Execution.objects.update(serial_task_id=None)
+        lifecycle.rerun(ids(days))
+        [claimed] = started(*days)
+        assert [fresh(day).queue for day in days] == ["gated", "taken", "gated", "gated"]
+        settle(_succeed(claimed))
+        assert [fresh(day).queue for day in days[2:]] == ["taken", "gated"]
+        [claimed] = lifecycle.claim(
+            list(Execution.objects.filter(state="dispatched").values_list("id", flat=True)), "w1"
+        )
+        lifecycle.finish([bad(dying)])
+        settle(_succeed(claimed))
+        assert [fresh(days[0]).queue, fresh(days[3]).queue] == ["taken", "gated"]
         assert_sound()
 
     def test_marked_and_rerun_lives_wait_for_their_own_children_only(self) -> None:

@@ -1,8 +1,9 @@
 """The life of a few instances under everything that can happen to them, against a small model of what should.
 
-Two instances of one task (serial or parallel), one of a task that waits for it, few slots. Messages come twice, late
-or never; workers die, report late or with old tokens; people operate on everything; time passes. After every step the
-database must hold what the model says, and every invariant of the design.
+Three instances of one task (serial, orderly or parallel), one of another, one of a task that waits for both; few slots and
+a lane with few places. Messages come twice, late or never; workers die, report late or with old tokens; people operate on
+everything with all options, and take it back; time passes. After every step the database must hold what the model says,
+and every invariant of the design.
 """
 
 import datetime as dt
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import Q
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -25,18 +27,22 @@ from hypothesis.stateful import (
 from instances.engine import generation, lifecycle, maintenance
 from instances.engine.dispatch import dispatch
 from instances.engine.lifecycle import Result, Touched
+from instances.engine.lives import Life as NewLife
+from instances.models import Edge as BoundEdge
 from instances.models import Execution, Instance, Lease, Task
 from tests import factories as make
 from tests.engine import harness
 from tests.engine.harness import DAY, JANUARY, _django_db_helper
-from tests.engine.life_model import CODES, HOLDING, WAITING, Life, Model
+from tests.engine.life_model import CODES, HOLDING, WAITING, Done, Edge, Life, Model, Options
 
 __all__ = ["_django_db_helper"]
 pytestmark = [pytest.mark.engine, pytest.mark.django_db(transaction=True)]
 
-names = st.lists(st.sampled_from(["A0", "A1", "B0"]), min_size=1, max_size=2, unique=True)
+NAMES = ["A0", "A1", "A2", "C0", "B0"]
+names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True)
 # A caller that dies between its change and the dispatch that should follow.
 dies = st.sampled_from([False, False, False, False, True])
+LANE = -1
 
 
 class Lives(RuleBasedStateMachine):
@@ -44,13 +50,20 @@ class Lives(RuleBasedStateMachine):
 
     @initialize(
         slots=st.integers(1, 3),
-        serial=st.booleans(),
+        places=st.integers(1, 2),
+        self_dependency=st.sampled_from(["serial", "orderly", "parallel"]),
         retry_limit=st.integers(0, 2),
         wait=st.sampled_from([dt.timedelta(0), dt.timedelta(hours=1)]),
         child_first=st.booleans(),
     )
     def begin(
-        self, slots: int, serial: bool, retry_limit: int, wait: dt.timedelta, child_first: bool
+        self,
+        slots: int,
+        places: int,
+        self_dependency: str,
+        retry_limit: int,
+        wait: dt.timedelta,
+        child_first: bool,
     ) -> None:
         harness.wipe()
         self.lossy = True
@@ -64,38 +77,47 @@ class Lives(RuleBasedStateMachine):
                 "wait_timeout": DAY,
                 "code": "true",
             }
-            a = harness.make_due(
-                2, self_dependency="serial" if serial else "parallel", retry_limit=retry_limit, **common
-            )
+            a = harness.make_due(3, self_dependency=self_dependency, retry_limit=retry_limit, **common)
+            c = harness.make_due(1, **common)
             self.b = make.make_task(effective_to=JANUARY + DAY / 2, **common)
             make.depend(self.b, a)
+            make.depend(self.b, c)
             make.submit(self.b, since=JANUARY - dt.timedelta(microseconds=1))
             if not child_first:
                 Task.objects.filter(pk=self.b.pk).update(status="paused")
-        self.model = Model(slots)
+        self.model = Model(slots, places)
         self.pk: dict[str, int] = {}
-        self.serial, self.retry_limit = serial, retry_limit
+        self.key: dict[str, tuple[int, dt.datetime]] = {}
+        self.done: list[tuple[Done, Any, Any]] = []
+        self.operations = 0
         generation.generate()
         for number, row in enumerate(harness.instances_of(a)):
-            self._know(f"A{number}", row, serial, retry_limit)
+            life = self._know(f"A{number}", row, self_dependency, retry_limit)
+            if self_dependency == "orderly" and number:
+                life.edges[f"A{number - 1}"] = Edge(is_self=True)
+                life.wait()
+        self._know("C0", harness.instances_of(c)[0], "parallel", 0)
         self._know_child()
         self._started(dispatch([self.group.pk]))
         self.lossy = False
 
-    def _know(self, name: str, row: Instance, serial: bool, retry_limit: int) -> Life:
+    def _know(self, name: str, row: Instance, self_dependency: str, retry_limit: int) -> Life:
         self.pk[name] = row.pk
-        life = Life(name, (row.planned_time, row.pk), serial, retry_limit)
+        self.key[name] = (row.task_id, row.data_time)
+        life = Life(name, (row.planned_time, row.pk), self_dependency, retry_limit)
         self.model.lives[name] = life
         return life
 
     def _know_child(self) -> None:
         for row in harness.instances_of(self.b):
-            child = self._know("B0", row, serial=False, retry_limit=0)
-            child.parent = "A0"
-            child.satisfied = self.model.lives["A0"].state == "success"
-            child.state = "wait_run" if child.satisfied else "wait_upstream"
+            child = self._know("B0", row, "parallel", 0)
+            for parent in ("A0", "C0"):
+                succeeded = self.model.lives[parent].state == "success"
+                child.edges[parent] = Edge(satisfied=self.model.step if succeeded else None)
+            child.wait()
 
     def _after(self, touched: Touched, dies: bool) -> None:
+        self.model.step += 1
         if dies:
             self.lossy = True
         else:
@@ -201,26 +223,95 @@ class Lives(RuleBasedStateMachine):
         assert touched.instances == len(lost)
         self._after(touched, dies)
 
-    @rule(operation=st.sampled_from(["terminate", "rerun", "mark_success"]), names=names, dies=dies)
+    def _known(self, names: list[str]) -> list[str]:
+        """Those that exist, in order of their ids."""
+        return sorted((name for name in names if name in self.pk), key=self.pk.__getitem__)
+
+    def _operated(
+        self, kind: str, names: list[str], allowed: list[str], *options: Any, **more: Any
+    ) -> Touched:
+        """Does it in the database, as it is done when it is to be undone; only the allowed ones may change."""
+        before = {self.pk[name]: self.model.lives[name].state for name in allowed}
+        was = self.model.snapshot(allowed)
+        with transaction.atomic():
+            images = lifecycle.images([self.pk[name] for name in names], parents=True)
+            changed, touched = getattr(lifecycle, kind)([self.pk[name] for name in names], *options, **more)
+            after = lifecycle.images(sorted(changed))
+        assert changed == before
+        done = Done(kind, self.model.step, was, {})
+        self.done = [*self.done[-2:], (done, {pk: images[pk] for pk in changed}, after)]
+        return touched
+
+    def _model_knows(self, allowed: list[str]) -> None:
+        self.done[-1][0].after.update(self.model.snapshot(allowed))
+
+    @rule(operation=st.sampled_from(["terminate", "mark_success", "freeze", "thaw"]), names=names, dies=dies)
     def person_operates(self, operation: str, names: list[str], dies: bool) -> None:
-        known = sorted((name for name in names if name in self.pk), key=self.pk.__getitem__)
-        before = {self.pk[name]: self.model.lives[name].state for name in known}
-        # Reruns reopen children and successes release them after all were judged by the states that they had.
-        allowed = {self.pk[name] for name in known if self._judge(operation, name)}
-        changed, touched = getattr(lifecycle, operation)([self.pk[name] for name in names if name in self.pk])
-        assert changed == {pk: before[pk] for pk in allowed}
-        for name in known:
-            if self.pk[name] in allowed:
-                assert self.model.operate(operation, name)
+        known = self._known(names)
+        # Successes release children after all were judged by the states that they had.
+        allowed = self.model.allowed(operation, known)
+        touched = self._operated(operation, known, allowed)
+        for name in allowed:
+            self.model.operate(operation, name)
+        self._model_knows(allowed)
         self._after(touched, dies)
 
-    def _judge(self, operation: str, name: str) -> bool:
-        state = self.model.lives[name].state
-        if operation == "terminate":
-            return state in WAITING | {"failed_retry", "running"}
-        if operation == "rerun":
-            return state in {"failed", "success", "wait_run", "failed_retry"}
-        return state in WAITING | {"failed", "running"}
+    @rule(
+        names=names,
+        check_parents=st.sampled_from(["none", "none", "all", "selection"]),
+        check_previous=st.booleans(),
+        turn=st.sampled_from(["", "", "serial", "orderly", "parallel", "lane", "lane"]),
+        same=st.booleans(),
+        dies=dies,
+    )
+    def person_reruns(
+        self,
+        names: list[str],
+        check_parents: str,
+        check_previous: bool,
+        turn: str,
+        same: bool,
+        dies: bool,
+    ) -> None:
+        """`same`: another batch of the same operation as the last one."""
+        self.operations += not (same and self.operations)
+        lane = turn == "lane"
+        options = Options(check_parents, check_previous, "" if lane else turn, lane)
+        life = NewLife(
+            check_parents=check_parents,
+            check_previous=check_previous,
+            self_dependency=options.self_dependency,
+            parallelism=self.model.places if lane else None,
+            lane=LANE if lane else None,
+        )
+        known = self._known(names)
+        allowed = self.model.allowed("rerun", known)
+        touched = self._operated("rerun", known, allowed, self.operations, life)
+        self.model.rerun(known, allowed, self.operations, options)
+        self._model_knows(allowed)
+        self._after(touched, dies)
+
+    @precondition(lambda self: any(life.edges for life in self.model.lives.values()))
+    @rule(child=st.sampled_from(["B0", "A1", "A2"]), parents=st.none() | names, dies=dies)
+    def person_removes_dependencies(self, child: str, parents: list[str] | None, dies: bool) -> None:
+        if child not in self.pk:
+            return
+        state = self.model.lives[child].state
+        edges = None if parents is None else [self.key[name] for name in parents if name in self.key]
+        changed, touched = lifecycle.remove_edges([self.pk[child]], edges=edges, user_id=None, reason="No.")
+        assert changed == ({self.pk[child]: state} if self.model.remove(child, parents) else {})
+        self._after(touched, dies)
+
+    @precondition(lambda self: self.done)
+    @rule(number=st.integers(0, 2), dies=dies)
+    def person_undoes(self, number: int, dies: bool) -> None:
+        done, before, after = self.done.pop(number % len(self.done))
+        states = {self.pk[name]: self.model.lives[name].state for name in done.before}
+        able = self.model.undo(done)
+        changed, touched, reasons = lifecycle.restore(before, after, None, done.kind)
+        assert changed == {self.pk[name]: states[self.pk[name]] for name in able}
+        assert set(reasons) == set(states) - set(changed)
+        self._after(touched, dies)
 
     @precondition(lambda self: any(life.state == "failed_retry" for life in self.model.lives.values()))
     @rule(time_passes=st.booleans(), dies=dies)
@@ -246,10 +337,14 @@ class Lives(RuleBasedStateMachine):
         Instance.objects.filter(pk__in=[self.pk[n] for n in overdue]).update(wait_deadline=JANUARY)
         touched = lifecycle.wait_timeouts()
         for name in overdue:
-            if self.model.lives[name].state in WAITING:
-                self.model.cancel_waiting(name)
+            life = self.model.lives[name]
+            if life.state in WAITING and not life.frozen:
+                self.model.take_away(name, "cancelled")
                 self.model.end(name, "WAIT_TIMEOUT")
-        Instance.objects.filter(state__in=["failed", "success"]).update(wait_deadline=None)
+        # What is frozen would be struck when it is thawed, and what is over when that is undone.
+        Instance.objects.filter(Q(state__in=["failed", "success"]) | Q(frozen_at__isnull=False)).update(
+            wait_deadline=None
+        )
         self._after(touched, dies)
 
     @precondition(lambda self: self.model.next_to_start())
@@ -276,20 +371,37 @@ class Lives(RuleBasedStateMachine):
             return
         name_of = {pk: name for name, pk in self.pk.items()}
         rows = Instance.objects.values_list(
-            "id", "state", "life_round", "tries", "total_runs", "pending_upstream", "error_code"
+            "id", "state", "life_round", "tries", "total_runs", "pending_upstream", "frozen_at", "error_code"
         )
-        found = {name_of[pk]: tuple(row) for pk, *row in rows}
+        found = {name_of[pk]: (*row[:-2], row[-2] is not None, row[-1]) for pk, *row in rows}
         final = {"failed", "success"}
         for life in self.model.lives.values():
             code = life.code if life.state in final else found[life.name][-1]
-            expected = (life.state, life.life, life.tries, life.runs, int(not life.satisfied), code)
+            expected = (life.state, life.life, life.tries, life.runs, life.pending, bool(life.frozen), code)
             assert found[life.name] == expected, life.name
+        assert self._edges() == {
+            (life.name, parent): (edge.satisfied is not None, edge.waived, edge.removed, edge.is_self)
+            for life in self.model.lives.values()
+            for parent, edge in life.edges.items()
+        }
         tries = Execution.objects.filter(worker__gt="") | Execution.objects.filter(state__in=HOLDING)
         assert dict(tries.values_list("id", "state")) == {
             t.pk: t.state for t in self.model.tries.values() if t.worker or t.state in HOLDING
         }
         assert dict(Lease.objects.values_list("execution_id", "token")) == {
             t.pk: t.token for t in self.model.tries.values() if t.state in {"running", "stopping"}
+        }
+
+    def _edges(self) -> dict[tuple[str, str], tuple[bool, bool, bool, bool]]:
+        name_of = {pk: name for name, pk in self.pk.items()}
+        return {
+            (name_of[edge.instance_id], name_of[edge.upstream_id]): (
+                edge.satisfied_at is not None,
+                edge.waived,
+                edge.removed_at is not None,
+                edge.is_self,
+            )
+            for edge in BoundEdge.objects.exclude(upstream=None)
         }
 
     @invariant()

@@ -515,6 +515,14 @@ class TestHolds:
         assert (fresh(day).frozen_at is None, fresh(day).thaw_at) == (False, time)
         assert_sound()
 
+    def test_what_has_ended_cannot_be_frozen_again(self) -> None:
+        """It was frozen, and was frozen once more, for good; that would give it its time to thaw back."""
+        [day] = due()
+        lifecycle.freeze([day.pk], None, timezone.now() + DAY)
+        done = Done("freeze", day)
+        lifecycle.terminate([day.pk])
+        assert done.undo()[2] == {day.pk: f"{day} is Failed, and cannot be frozen again."}
+
     def test_what_was_frozen_otherwise_since_is_left(self) -> None:
         [day], [thawed] = due(), due()
         done = Done("freeze", day, thawed)
@@ -536,6 +544,8 @@ class TestHolds:
         changed, _, reasons = done.undo()
         assert changed == {days[1].pk: "wait_run"}
         assert reasons == {days[0].pk: f"{days[0]} is Running, and cannot be frozen again."}
+        lifecycle.freeze(ids(days[1:]))
+        assert done.undo()[2][days[1].pk] == f"{days[1]} is no longer thawed as the operation left it."
         assert fresh(days[1]).frozen_at is not None
         assert_sound()
 

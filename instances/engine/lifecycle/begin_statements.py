@@ -24,6 +24,10 @@ FROM (SELECT i.id, i.task_id, i.data_time {_ABLE}) able CROSS JOIN LATERAL (
 WHERE NOT EXISTS (SELECT 1 FROM instances_edge e WHERE e.instance_id = able.id AND e.is_self)
 """  # noqa: S608 - constants
 
+# Whether the instance was given a new life by this operation, in an earlier call.
+_RENEWED = """EXISTS (SELECT 1 FROM instances_statechange s
+    WHERE s.instance_id = {0}.id AND s.operation_id = %(operation)s AND s.move = 'rerun')"""
+
 BEGIN = f"""
 -- Everything that a new life decides, for the instances and for each of their edges, in one statement. The instances
 -- and what they wait for are locked; parents are locked again, for an edge may have been bound to a new one since.
@@ -41,8 +45,7 @@ WITH old AS (
     WHERE u.id IN (SELECT upstream_id FROM edge WHERE NOT inside) ORDER BY u.id FOR SHARE OF u
 ), parent AS (
     SELECT id, state = 'success' AS succeeded,
-           EXISTS (SELECT 1 FROM instances_statechange s
-                   WHERE s.instance_id = outside.id AND s.operation_id = %(operation)s AND s.move = 'rerun')
+           {_RENEWED.format("outside")}
              -- Of the same plan, though somebody may have begun a life of it by hand since.
              OR coalesce(plan_id = %(plan)s, false)
              OR EXISTS (SELECT 1 FROM instances_backfillrun r WHERE r.plan_id = %(plan)s AND r.data_time = outside.data_time
@@ -58,7 +61,7 @@ WITH old AS (
     FROM outside
     UNION ALL
     -- Of this call: those that get a new life with their children, and those that do not.
-    SELECT i.id, old.id IS NULL AND i.state = 'success', old.id IS NOT NULL, true
+    SELECT i.id, old.id IS NULL AND i.state = 'success', old.id IS NOT NULL OR {_RENEWED.format("i")}, true
     FROM instances_instance i LEFT JOIN old USING (id) WHERE i.id = ANY(%(ids)s)
 ), decided AS (
     SELECT edge.*, coalesce(parent.succeeded, false) AS met,
