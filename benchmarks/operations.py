@@ -48,7 +48,8 @@ def _make(size: int) -> None:
     """`size` instances of hourly tasks whose group is switched off, so that they stay where an operation puts them."""
     group = world.make_group(1)
     type(group).objects.filter(pk=group.pk).update(enabled=False)
-    tasks = world.make_tasks(size // HOURS, group, START)
+    end = START + dt.timedelta(hours=HOURS)
+    tasks = world.make_tasks(size // HOURS, group, START, until=end)
     world.depend(
         [
             (tasks[place], tasks[place - back], "CURRENT_HOUR")
@@ -57,7 +58,7 @@ def _make(size: int) -> None:
         ]
     )
     world.schedule(tasks)
-    made = generation.generate(START + dt.timedelta(hours=HOURS))
+    made = generation.generate(end)
     if made.instances != size:
         raise BenchmarkError(f"{made.instances} instances were generated, not {size}")
     live.analyze()

@@ -83,7 +83,7 @@ _database["OPTIONS"] |= {
         "timeout": 10,
         "reconnect_timeout": 4,
     },
-    "options": "-c statement_timeout=60s -c lock_timeout=20s -c idle_in_transaction_session_timeout=60s",
+    "options": "-c jit=off -c statement_timeout=60s -c lock_timeout=20s -c idle_in_transaction_session_timeout=60s",
 }
 # A pooled connection that the server has closed meanwhile is found before it is used.
 _database["CONN_HEALTH_CHECKS"] = True

@@ -27,15 +27,17 @@ WITH met AS (
 ), counted AS (
     SELECT instance_id, count(*) AS edges FROM met WHERE NOT waived GROUP BY instance_id
 ), child AS (
-    SELECT i.id, i.state FROM instances_instance i JOIN counted ON counted.instance_id = i.id ORDER BY i.id FOR UPDATE OF i
+    SELECT i.id, i.state, counted.edges FROM instances_instance i JOIN counted ON counted.instance_id = i.id
+    ORDER BY i.id FOR UPDATE OF i
 ), freed AS (
     UPDATE instances_instance i
-    SET pending_upstream = i.pending_upstream - counted.edges,
-        state = CASE WHEN i.state = 'wait_upstream' AND i.pending_upstream = counted.edges THEN 'wait_run' ELSE i.state END,
-        ready_since = CASE WHEN i.state = 'wait_upstream' AND i.pending_upstream = counted.edges THEN now()
+    SET pending_upstream = i.pending_upstream - child.edges,
+        state = CASE WHEN i.state = 'wait_upstream' AND i.pending_upstream = child.edges THEN 'wait_run' ELSE i.state END,
+        ready_since = CASE WHEN i.state = 'wait_upstream' AND i.pending_upstream = child.edges THEN now()
                       ELSE i.ready_since END,
         queue = CASE WHEN i.state = 'wait_upstream' THEN {QUEUE} ELSE i.queue END
-    FROM counted, child WHERE i.id = counted.instance_id AND child.id = i.id
+    -- One table to join: the planner expects few rows, and two would be compared each with each.
+    FROM child WHERE child.id = i.id
     RETURNING i.id, i.resource_group_id, i.lane, child.state AS old, i.state AS new
 ), history AS (
     INSERT INTO instances_statechange (instance_id, move, from_state, to_state)
