@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from events import matching
-from instances.engine import event_handler, hints, lanes, lifecycle, logs
+from instances.engine import event_handler, hints, lanes, lifecycle, logs, plans
 from instances.engine.dispatch import follow
 from instances.engine.hints import Hint
 from instances.engine.lifecycle import Touched
@@ -110,11 +110,13 @@ def sweep() -> Touched:
 
 
 def hourly(now: dt.datetime | None = None) -> None:
-    """Slow housekeeping: old instances and firings, left logs, workers that are long gone."""
+    """Slow housekeeping: old instances, firings and backfill plans, left logs, workers that are long gone."""
     now = now or timezone.now()
     while remove_old(now - dt.timedelta(days=settings.WEOPS_RETENTION_DAYS)):
         pass
     event_handler.remove_old(now - dt.timedelta(days=settings.WEOPS_RETENTION_DAYS))
+    while plans.remove_old(now - dt.timedelta(days=settings.WEOPS_RETENTION_DAYS)):
+        pass
     while seal_left_logs():
         pass
     WorkerProcess.objects.filter(seen_at__lt=now - dt.timedelta(days=1)).delete()

@@ -5,6 +5,7 @@ message, so it may be repeated, be late, or run anywhere, twice at once. The swe
 finished; whoever ends an instance of a plan hints at it (`hint`), which only saves the time until then.
 """
 
+import datetime as dt
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -21,7 +22,7 @@ from instances.engine.plan_prepare import prepare
 from instances.engine.plan_spec import OnFailure, PlanSpec
 from instances.engine.plan_start import start_next
 from instances.engine.transactions import retried
-from instances.models import BackfillPlan, OperationRecord
+from instances.models import BackfillPlan, BackfillRun, OperationRecord
 from instances.models.backfill import UNFINISHED_PLANS, PlanState, RunState
 from instances.models.operation import OperationState
 
@@ -190,3 +191,18 @@ def _end_state(plan: BackfillPlan) -> PlanState:
     if plan.success == plan.total:
         return PlanState.SUCCESS
     return PlanState.PARTLY if plan.success else PlanState.FAILED
+
+
+@retried
+def remove_old(before: dt.datetime, limit: int = 5000) -> int:
+    """Removes runs of the oldest plan that ended before `before`, and at last the plan; rows removed.
+
+    What was done stays on record as long as its operations do.
+    """
+    old = BackfillPlan.objects.filter(finished_at__lt=before).order_by("id")
+    plan_id = old.select_for_update(of=("self",), skip_locked=True).values_list("id", flat=True).first()
+    if plan_id is None:
+        return 0
+    runs = BackfillRun.objects.filter(plan=plan_id).values_list("id", flat=True)[:limit]
+    removed, _ = BackfillRun.objects.filter(pk__in=list(runs)).delete()
+    return removed or BackfillPlan.objects.filter(pk=plan_id).delete()[0]
