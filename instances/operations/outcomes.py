@@ -18,8 +18,9 @@ GONE = "There is no such instance any more."
 
 _BEFORE = (
     "SELECT to_regclass('pg_temp.weops_before') IS NULL",
-    # Made once a connection; each transaction finds it empty.
+    # Made once a connection; each transaction finds it empty, but may apply more than one batch.
     "CREATE TEMPORARY TABLE weops_before (id bigint NOT NULL, image jsonb NOT NULL) ON COMMIT DELETE ROWS",
+    "DELETE FROM weops_before",
     f"INSERT INTO weops_before {lifecycle.IMAGE}",
 )
 
@@ -70,12 +71,11 @@ def alike(ids: Iterable[int], outcome: ItemOutcome, message: str) -> Outcomes:
 
 
 def remember(ids: Sequence[int]) -> None:
-    """Keeps the images of the instances for `write`, to the end of the caller's transaction."""
-    look, make, keep = _BEFORE
+    """Keeps the images of the instances for `write`, to the end of the caller's transaction or the next call."""
+    look, make, clear, keep = _BEFORE
     with connection.cursor() as cursor:
         cursor.execute(look)
-        if cursor.fetchone()[0]:
-            cursor.execute(make)
+        cursor.execute(make if cursor.fetchone()[0] else clear)
         cursor.execute(keep, {"ids": array(ids)})
 
 
