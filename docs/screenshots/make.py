@@ -3,7 +3,9 @@
 Needs the package `playwright` (no dependency of WeOps) and a Chromium; BROWSER is its path if playwright has none of
 its own. Without a browser's path playwright takes the one it has downloaded itself.
 
-The list is taken as it is. For the detail page the newest instance that has run and waited for others is chosen.
+The list is taken as it is. For the detail page the newest instance that has run and waited for others is chosen, for the
+preview of an operation a rerun of all that succeeded, which is not applied. The record is the one on the most instances
+of the first page.
 """
 
 import re
@@ -50,6 +52,37 @@ def find_instance(page: Page, base: str) -> str:
     raise SystemExit("There is no instance yet.")
 
 
+def preview(page: Page, base: str) -> None:
+    """The page of a rerun of all successful instances with their downstream, not applied."""
+    chosen = "all=1&query=state%3Dsuccess&scope=with_downstream&range=all"
+    page.goto(f"{base}/admin/instances/instance/operate/rerun/?{chosen}")
+    page.wait_for_selector(".wo-verdict", timeout=60_000)
+    picture(page, "operation-preview", 1000)
+
+
+def record(page: Page, base: str) -> None:
+    """The page of an operation on record; no picture if nobody has operated on anything."""
+    page.goto(f"{base}/admin/instances/operationrecord/")
+    rows = page.locator("#result_list tbody tr")
+    links = [
+        (_number(rows.nth(index).locator(".field-about_cell").inner_text()), index)
+        for index in range(rows.count())
+    ]
+    if not links:
+        print("There is no operation on record: no picture of one.")
+        return
+    row = rows.nth(max(links)[1])
+    page.goto(base + str(row.locator(".field-kind_cell a").get_attribute("href")))
+    page.wait_for_load_state("networkidle")
+    picture(page, "operation-record", 900)
+
+
+def _number(text: str) -> int:
+    """How many instances a row is about."""
+    found = re.match(r"([\d,]+) instances", text.strip())
+    return int(found[1].replace(",", "")) if found else 0
+
+
 def take(browser: Browser, base: str, user: str, password: str) -> None:
     page = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme="light")
     sign_in(page, base, user, password)
@@ -58,6 +91,8 @@ def take(browser: Browser, base: str, user: str, password: str) -> None:
     page.goto(find_instance(page, base))
     page.wait_for_load_state("networkidle")
     picture(page, "instance-detail", 1250)
+    preview(page, base)
+    record(page, base)
 
 
 def main(arguments: list[str]) -> None:

@@ -37,12 +37,14 @@ MOST = 500
 
 
 def option_words(options: Any) -> list[tuple[str, str]]:
-    """(label, value) of each option that was set; unknown ones are shown as they are."""
+    """(label, value) of each option that was set, in the order of `_TITLES`; unknown ones are shown as they are."""
     if not isinstance(options, Mapping):
         return []
+    names = [name for name in _TITLES if name in options]
+    names += [name for name in options if name not in _TITLES]
     return [
         (_TITLES.get(name, name.replace("_", " ").capitalize()), _value(name, value)[:MOST])
-        for name, value in options.items()
+        for name, value in ((name, options[name]) for name in names)
         if value not in (None, "", [], {}) and not (name == "task" and "name" in options)
     ]
 

@@ -236,7 +236,8 @@ class OperationRecordAdmin(ReadOnlyAdmin):
                 messages.success(request, "It stops after the batch that is being applied.")
             else:
                 messages.warning(request, "There was nothing left to cancel.")
-        return redirect(_address(record))
+        query = request.GET.urlencode()
+        return redirect(f"{_address(record)}?{query}" if query else _address(record))
 
     @method_decorator(require_POST)
     def undo(self, request: HttpRequest, pk: int) -> HttpResponse:

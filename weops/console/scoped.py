@@ -25,6 +25,7 @@ PROJECT_PATHS: dict[str, str] = {
     "projects.DataSource": "project_id",
     "instances.Workflow": "project_id",
     "instances.Task": "workflow__project_id",
+    "events.Event": "project_id",
 }
 
 

@@ -71,6 +71,13 @@ UNFOLD: dict[str, Any] = {
                     {"title": "Overview", "icon": "monitoring", "link": reverse_lazy("admin:index")},
                     _link("Instances", "view_list", "instances.Instance"),
                     _link("Operation records", "history", "instances.OperationRecord"),
+                    _link("Event instances", "notifications", "events.EventInstance"),
+                    {
+                        "title": "Near misses",
+                        "icon": "notification_important",
+                        "link": reverse_lazy("admin:events_eventinstance_near_misses"),
+                        "permission": may_see("events.EventInstance"),
+                    },
                 ],
             },
             {
@@ -80,6 +87,7 @@ UNFOLD: dict[str, Any] = {
                     _link("Projects", "deployed_code", "projects.Project"),
                     _link("Workflows", "account_tree", "instances.Workflow"),
                     _link("Tasks", "task", "instances.Task"),
+                    _link("Events", "campaign", "events.Event"),
                     _link("Folders", "folder", "projects.Folder"),
                     _link("Calendars", "calendar_month", "projects.Calendar"),
                     _link("Data sources", "database", "projects.DataSource"),
