@@ -85,12 +85,22 @@ def assert_counted(record: OperationRecord) -> None:
         assert not batches.filter(applied_at=None).exists()
 
 
+def environment() -> dict[str, str]:
+    """Of a process that works on the test's database."""
+    return {
+        **os.environ,
+        "DATABASE_URL": stack.database_url(),
+        "CELERY_BROKER_URL": settings.CELERY_BROKER_URL,
+        "WEOPS_HOME": str(settings.WEOPS_HOME),
+    }
+
+
 def applying_process(record: OperationRecord) -> "subprocess.Popen[bytes]":
     """A real process that applies the operation on the test's database."""
     return subprocess.Popen(
         [sys.executable, "-c", APPLY.format(record.pk)],
         cwd=stack.PROJECT,
-        env={**os.environ, "DATABASE_URL": stack.database_url(), "WEOPS_HOME": str(settings.WEOPS_HOME)},
+        env=environment(),
         start_new_session=True,
     )
 

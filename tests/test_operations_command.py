@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from instances import operations
@@ -20,7 +19,7 @@ from tests import factories as make
 from tests import stack
 from tests.engine import harness
 from tests.engine.harness import _django_db_helper, due, ids
-from tests.operating import assert_counted, begun, fresh, many, two_projects
+from tests.operating import assert_counted, begun, environment, fresh, many, two_projects
 
 __all__ = ["_django_db_helper"]
 pytestmark = [pytest.mark.engine, pytest.mark.django_db(transaction=True)]
@@ -204,7 +203,7 @@ class TestAtATerminal:
         process = subprocess.Popen(
             [sys.executable, "manage.py", "operate", *arguments, "--user", make.SUSAN],
             cwd=stack.PROJECT,
-            env={**os.environ, "DATABASE_URL": stack.database_url(), "WEOPS_HOME": str(settings.WEOPS_HOME)},
+            env=environment(),
             stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
         )  # fmt: skip
         os.close(theirs)

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,9 +18,9 @@ from instances.operations import applying, records
 from instances.operations.worker import Applier
 from tests.engine import harness
 from tests.engine.harness import _django_db_helper, assert_sound, until
-from tests.operating import applying_process, assert_counted, begun, fresh, many
-from tests.stack import Program, Stack
-from weops.celery import publish_operations
+from tests.operating import applying_process, assert_counted, begun, environment, fresh, many
+from tests.stack import PROJECT, Program, Stack
+from weops.celery import CONTROL, app, publish_operations
 
 __all__ = ["_django_db_helper"]
 pytestmark = [pytest.mark.engine, pytest.mark.django_db(transaction=True)]
@@ -156,6 +158,21 @@ class TestProcesses:
             stack.beat()
             until(lambda: ended(lost), 60)
             assert fresh(lost).done == 20
+
+    @pytest.mark.parametrize("server", ["weops.asgi", "weops.wsgi"])
+    def test_the_web_server_sends_hints(self, server: str) -> None:
+        """An operation that a page leaves to the background begins at once: its message is in the queue."""
+        record = begun("rerun", many(1))
+        code = (
+            f"import {server}; from instances.operations import hints; hints.send([{record.pk}]);"
+            "from instances.engine import hints; assert hints._publisher"
+        )
+        app.control.purge()
+        subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment(), check=True, timeout=60)
+        with app.connection_for_read() as broker, broker.SimpleQueue(app.amqp.queues[CONTROL]) as queue:
+            message = queue.get(timeout=10)
+            message.ack()
+        assert message.payload[0] == [record.pk]
 
     def test_a_killed_control_worker_is_followed_by_another(self, tmp_path: Path) -> None:
         record = begun("rerun", many(1000, tasks=10), 100)
