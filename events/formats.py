@@ -55,7 +55,7 @@ _CYCLE_OF_LENGTH = {len(text): cycle for cycle, text in FORMATS.items()}
 _EXAMPLE = dt.datetime(2026, 3, 25, 8, 30, tzinfo=dt.UTC)
 _SEPARATORS = re.compile(r"[-/:. T_]")
 _DIGITS = re.compile(r"[0-9]+\Z", re.ASCII)
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,19}\Z")
+NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,19}\Z")
 
 
 class DataTimeError(ValueError):

@@ -120,7 +120,7 @@ def preview(task: Task, count: int = 10, after: dt.datetime | None = None) -> li
 
 
 def snapshot(task: Task) -> dict[str, Any]:
-    """The whole definition, JSON-safe: columns, what it waits for, names (never values) of its secrets.
+    """The whole definition, JSON-safe: columns, what it waits for, events, names (never values) of its secrets.
 
     Times are ISO texts, durations as `duration_string` writes them; a foreign key is {"id", "name"} or None.
     """
@@ -138,7 +138,20 @@ def snapshot(task: Task) -> dict[str, Any]:
         }
         for row in task.dependencies.select_related("upstream").order_by("id")
     ]
+    # Only where there are any: versions from before there were events say nothing of them.
+    if events := _events(task):
+        definition["events"] = events
     return definition
+
+
+def _events(task: Task) -> dict[str, Any]:
+    """What the task listens to, and what its success fires; empty if nothing."""
+    listens = [
+        {"event": _plain(row.event), "max_wait": row.max_wait, "unit": row.max_wait_unit}
+        for row in task.listeners.select_related("event").order_by("id")
+    ]
+    fires = [{"event": _plain(row.event)} for row in task.emitters.select_related("event").order_by("id")]
+    return {"listens_to": listens, "fires": fires} if listens or fires else {}
 
 
 def _plain(value: Any) -> Any:

@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
             name='Event',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=20, validators=[django.core.validators.RegexValidator(re.compile('[A-Za-z][A-Za-z0-9_]{0,19}\\Z'), "Write 1 to 20 letters, digits or '_', beginning with a letter.", 'invalid')])),
+                ('name', models.CharField(max_length=20, validators=[django.core.validators.RegexValidator(re.compile('^[A-Za-z][A-Za-z0-9_]{0,19}\\Z'), "Write 1 to 20 letters, digits or '_', beginning with a letter.", 'invalid')])),
                 ('cycle', models.CharField(choices=[('DAY', 'Day'), ('HOUR', 'Hour'), ('MIN', 'Minute'), ('SECOND', 'Second')], default=events.formats.EventCycle['DAY'], help_text='Decides the format of its data times.', max_length=8, verbose_name='cycle type')),
                 ('delivery', models.CharField(choices=[('BROADCAST', 'Broadcast: every listening instance'), ('SINGLE', 'Single: one instance')], default='BROADCAST', help_text='Who consumes a firing.', max_length=12, verbose_name='type')),
                 ('time_to_live', models.PositiveIntegerField(default=7, help_text='How long a firing waits to be consumed.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(31622400)])),

@@ -15,6 +15,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
+from events.admin.inlines import EmitterInline, ListenerInline
 from instances import definitions
 from instances.admin import task_run, task_steps, waits
 from instances.admin.dependency_inline import DependencyInline
@@ -39,7 +40,7 @@ class TaskAdmin(ScopedAdmin):
     project_path = "workflow__project_id"
     form = TaskForm
     change_form_template = "instances/task_form.html"
-    inlines = (DependencyInline,)
+    inlines = (DependencyInline, ListenerInline, EmitterInline)
     list_display = (
         "name",
         "status_cell",

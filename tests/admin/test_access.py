@@ -10,8 +10,10 @@ from django.contrib.auth.models import AnonymousUser, Group
 from django.test import Client
 from django.urls import reverse
 
+from events.models import EventInstance
 from instances.models import OperationItem, OperationRecord, WorkerProcess
 from tests import factories
+from tests.events.scene import fire, make_event
 from tests.factories import CAST, DANA, EVE, OMAR, PETRA, SUSAN, VERA
 from weops.projects import access
 from weops.projects.access import Right
@@ -38,6 +40,8 @@ PAGES: dict[str, tuple[set[str], set[str], set[str], set[str]]] = {
     "instances.instance": (MEMBERS, NOBODY, NOBODY, NOBODY),
     "instances.operationrecord": (MEMBERS, NOBODY, NOBODY, NOBODY),
     "instances.workerprocess": (MEMBERS, NOBODY, NOBODY, NOBODY),
+    "events.event": (MEMBERS, AUTHORS, AUTHORS, AUTHORS),
+    "events.eventinstance": (MEMBERS, NOBODY, NOBODY, NOBODY),
     "auth.user": (SUPER, SUPER, SUPER, SUPER),
     "auth.group": (SUPER, SUPER, SUPER, SUPER),
 }
@@ -58,7 +62,11 @@ def _rows(side: SimpleNamespace, world: SimpleNamespace) -> dict[str, Any]:
     OperationItem.objects.create(
         operation=record, instance_id=side.instance.pk, from_state="failed", outcome="done"
     )
+    event, fired = (make_event(side.project, f"{side.project.name[:12]}_{name}") for name in "ab")
+    firing = fire(fired)
     return {
+        "events.event": event,
+        "events.eventinstance": EventInstance.objects.get(pk=firing.event_instances[0]),
         "projects.project": side.project,
         "projects.folder": side.folder,
         "projects.calendar": side.calendar,

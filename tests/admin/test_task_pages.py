@@ -22,6 +22,8 @@ ADD = reverse("admin:instances_task_add")
 def form_of(world: SimpleNamespace, *upstreams: tuple[Task, str], **fields: Any) -> dict[str, Any]:
     """What a browser sends for a task of ours; `upstreams` are rows of the table of dependencies."""
     rows: dict[str, Any] = {"dependencies-TOTAL_FORMS": len(upstreams), "dependencies-INITIAL_FORMS": 0}
+    for name in ("listeners", "emitters"):
+        rows |= {f"{name}-TOTAL_FORMS": 0, f"{name}-INITIAL_FORMS": 0}
     for index, (upstream, scope) in enumerate(upstreams):
         rows |= {f"dependencies-{index}-upstream": upstream.pk, f"dependencies-{index}-scope": scope}
     return {
