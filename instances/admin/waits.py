@@ -20,7 +20,7 @@ from instances.admin.dependency_inline import Choices, choices_of
 from instances.admin.looks import state_badge
 from instances.admin.waits_form import DraftForm, MomentForm, Row, saved_rows, sent_rows
 from instances.definition_rules import dependency_faults
-from instances.engine.dependencies import DependencyError, Required, required, scopes
+from instances.engine.dependencies import Required, problem, required, scopes
 from instances.engine.dependency_scopes import SCOPES
 from instances.engine.schedule import (
     Cycle,
@@ -148,13 +148,20 @@ def _with_choices(task: Task, rows: Sequence[Row]) -> Page:
 def _build(task: Task, rows: Sequence[Row], local: dt.datetime | None, now: dt.datetime) -> Page:
     page = _with_choices(task, rows)
     try:
-        schedule = task.schedule()
+        # The page hides the fields that its cycle does not read; what is left in them changes nothing here.
+        schedule = task.schedule().trimmed()
         page.problems = [f"{error.field}: {error.message}" for error in errors(schedule)]
     except (ScheduleError, ValueError) as error:
         page.problems = [str(error)]
     if page.problems:
         return page
-    page.problems = dependency_faults(task, [row.dependency for row in rows if not row.hidden])
+    # A scope that cannot be is told where it stands; pairs and circles concern all of them.
+    good = [
+        row.dependency
+        for row, group in zip(rows, page.groups, strict=True)
+        if not (row.hidden or group.problem)
+    ]
+    page.problems = dependency_faults(task, good)
     data_time = _data_time(schedule, local, now)
     if data_time is None:
         page.problems.append("This schedule has no data time from then on.")
@@ -203,7 +210,8 @@ def _group(task: Task, row: Row) -> Group:
     dependency, upstream = row.dependency, row.dependency.upstream
     if row.hidden:
         return Group(row.place, "A task of another project that you cannot see")
-    effective = dependency.scope or scopes(Cycle(task.cycle_type), Cycle(upstream.cycle_type))[0]
+    cycles = Cycle(task.cycle_type), Cycle(upstream.cycle_type)
+    effective = dependency.scope or scopes(*cycles)[0]
     known = SCOPES.get(effective)
     return Group(
         row.place,
@@ -213,6 +221,7 @@ def _group(task: Task, row: Row) -> Group:
         upstream.timezone,
         f"{effective} {dependency.offsets}".strip(),
         known.words if known else "",
+        problem(dependency.scope, *cycles, dependency.offsets),
         choices=choices_of(task.cycle_type, upstream.cycle_type),
     )
 
@@ -226,14 +235,14 @@ def _schedule_words(task: Task) -> str:
 
 def _required(row: Row, schedule: Schedule, data_time: dt.datetime, group: Group) -> tuple[Required, ...]:
     """What a dependency comes to; nothing for one that is hidden or cannot be."""
-    if row.hidden:
+    if row.hidden or group.problem:
         return ()
     dependency = row.dependency
     try:
         return required(
             dependency.scope, schedule, data_time, dependency.upstream.schedule(), dependency.offsets
         )
-    except (DependencyError, ScheduleError, ValueError) as error:
+    except (ScheduleError, ValueError) as error:
         group.problem = str(error)
         return ()
 
