@@ -36,16 +36,16 @@ def visible_items(user: AnyUser) -> QuerySet[OperationItem]:
 
 
 def visible_records(queryset: QuerySet[Any], user: AnyUser) -> QuerySet[Any]:
-    """Records of operations on instances or tasks of projects that the user sees.
-
-    Who asked for an operation on instances sees its record at once, before the first outcome is written.
-    """
-    if access.project_ids(user, Right.VIEW) is None:
+    """Records of operations on instances or tasks of projects that the user sees, and of what the user exported."""
+    ids = access.project_ids(user, Right.VIEW)
+    if ids is None:
         return queryset
     tasks = access.within(Task.objects.all(), user, "workflow__project_id").values_list("pk", flat=True)
-    on_instances = Exists(visible_items(user).filter(operation=OuterRef("pk")))
     own = Q(operator=user.pk) & ~Q(options__has_key="task")
-    return queryset.filter(own | Q(options__task__in=list(tasks)) | Q(on_instances))
+    # Of the time before projects were kept on record: one look at the outcomes of each.
+    on_instances = Exists(visible_items(user).filter(operation=OuterRef("pk")))
+    without = own | Q(options__task__in=list(tasks)) | Q(on_instances)
+    return queryset.filter(Q(project_ids__overlap=ids) | Q(without, project_ids__isnull=True))
 
 
 def operator_of(record: OperationRecord) -> str:

@@ -110,6 +110,8 @@ class OperationRecord(models.Model):
     options = models.JSONField(default=dict)
     # Null: it is not about instances (a task was paused), or has been there since before sets were frozen.
     frozen_set = models.OneToOneField(FrozenSet, models.PROTECT, null=True, related_name="record")
+    # Of the instances in the set, as they were then: who sees one of them sees the record. Null without a set.
+    project_ids = ArrayField(models.BigIntegerField(), null=True)
     undoes = models.ForeignKey("self", models.PROTECT, null=True, related_name="undone_by", db_index=False)
     state = models.CharField(max_length=16, choices=OperationState, default=OperationState.INIT)
     total = models.PositiveIntegerField(default=0)

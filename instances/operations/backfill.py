@@ -119,6 +119,7 @@ def _insert(made: PlanPreview, user: User | None, source: str, reason: str, name
         source=source,
         reason=reason,
         options={"plan": plan.pk, "name": plan.name, **plan.options},
+        project_ids=plan.project_ids,
         total=made.summary["total"] - made.summary["skipped"],
         state=OperationState.RUNNING,
         started_at=Now(),

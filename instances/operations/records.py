@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce, Now
 from instances.models import FrozenSet, OperationRecord
 from instances.models.operation import OperationState
 from instances.operations import hints
-from instances.operations.base import get
+from instances.operations.base import get, kinds
 from weops.projects import access
 
 # The operator's name of what nobody asked for; a person's stays when the account is removed.
@@ -42,9 +42,21 @@ def begin(
         reason=storable(reason),
         options=frozen.options,
         frozen_set=frozen,
+        project_ids=_projects_of(frozen),
         undoes=undoes,
         total=frozen.total,
     )
+
+
+def _projects_of(frozen: FrozenSet) -> list[int]:
+    """Ids of the projects that instances of the set belong to, ascending."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT i.project_id FROM instances_frozenbatch b CROSS JOIN unnest(b.instance_ids) AS chosen(id) "
+            "JOIN instances_instance i ON i.id = chosen.id WHERE b.frozen_set_id = %s",
+            [frozen.pk],
+        )
+        return sorted(project_id for (project_id,) in cursor.fetchall())
 
 
 def note(
@@ -94,6 +106,8 @@ def may_cancel(record: OperationRecord, user: User | None) -> bool:
     """Whether `cancel` would let `user` do it, if there is anything left to cancel."""
     if user is None or (user.is_active and (user.is_superuser or user.pk == record.operator_id)):
         return True
+    if record.kind not in kinds():
+        return False
     operation = get(record.kind)
     needed = operation.rights(operation.parse(record.options))
     return all(needed <= access.rights(user, project_id) for project_id in _projects_left(record))
