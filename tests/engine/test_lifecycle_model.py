@@ -395,13 +395,16 @@ class Lives(RuleBasedStateMachine):
     def _edges(self) -> dict[tuple[str, str], tuple[bool, bool, bool, bool]]:
         name_of = {pk: name for name, pk in self.pk.items()}
         return {
-            (name_of[edge.instance_id], name_of[edge.upstream_id]): (
-                edge.satisfied_at is not None,
-                edge.waived,
-                edge.removed_at is not None,
-                edge.is_self,
+            (name_of[child], name_of[parent]): (
+                satisfied_at is not None,
+                waived,
+                removed_at is not None,
+                is_self,
             )
-            for edge in BoundEdge.objects.exclude(upstream=None)
+            for child, parent, satisfied_at, waived, removed_at, is_self in BoundEdge.objects.values_list(
+                "instance_id", "upstream_id", "satisfied_at", "waived", "removed_at", "is_self"
+            )
+            if parent is not None
         }
 
     @invariant()

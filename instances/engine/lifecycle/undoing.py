@@ -98,12 +98,13 @@ def _objection(kind: str, before: Image, after: Image, now: Image | None) -> str
     if now is None:
         return "There is no such instance any more."
     name = now["name"]
-    if kind == Operation.FREEZE:
-        same = all(now[column] == _time(after[column]) for column in ("frozen_at", "thaw_at"))
-        return "" if same else f"{name} is no longer frozen as the operation left it."
-    if kind == Operation.THAW:
-        free = now["frozen_at"] is None and now["state"] in OPERATIONS[Operation.FREEZE].sources
-        return "" if free else f"{name} is {LABELS[State(now['state'])]}, and cannot be frozen again."
+    if kind in (Operation.FREEZE, Operation.THAW):
+        if any(now[column] != _time(after[column]) for column in ("frozen_at", "thaw_at")):
+            left = "frozen" if after["frozen_at"] else "thawed"
+            return f"{name} is no longer {left} as the operation left it."
+        # What was frozen before is frozen again; any state may be thawed.
+        able = not before["frozen_at"] or now["state"] in OPERATIONS[Operation.FREEZE].sources
+        return "" if able else f"{name} is {LABELS[State(now['state'])]}, and cannot be frozen again."
     if before["state"] == State.RUNNING:
         return f"The process of {name} was killed; that cannot be undone."
     if now["life_round"] != after["life_round"]:
