@@ -8,6 +8,7 @@ from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from events.admin.waits import WaitRow, waits_of
 from instances.admin import waiting
 from instances.admin.buttons import Button, buttons
 from instances.admin.kinds import look_up
@@ -110,6 +111,7 @@ class Page:
     code: str
     code_problem: str
     parameters: list[tuple[str, str]]
+    events: list[WaitRow]
     upstream: list[Neighbour]
     upstream_count: str
     downstream: list[Neighbour]
@@ -134,6 +136,7 @@ def build(instance: Instance, user: AnyUser, execution_id: str = "") -> Page:
     visible = access.project_ids(user, Right.VIEW)
     upstream = upstream_of(instance, user)
     edges = [one.edge for one in upstream]
+    events = waits_of(instance.pk, user)
     seen = acknowledgements([instance.pk]).get(instance.pk)
     below = Edge.objects.filter(upstream=instance)
     state = State(instance.state)
@@ -145,7 +148,12 @@ def build(instance: Instance, user: AnyUser, execution_id: str = "") -> Page:
         folder=folder_paths([instance.folder_id]).get(instance.folder_id or 0, ""),
         live=state not in FINAL or _ends(selected),
         zone=timezone.get_current_timezone_name(),
-        why=waiting.answer(instance, [(one.name, one.edge) for one in upstream], now),
+        why=waiting.answer(
+            instance,
+            [(one.name, one.edge) for one in upstream],
+            [one.line for one in events if one.is_open],
+            now,
+        ),
         error=explain(instance.error_code),
         executions=[_row(one, selected, now) for one in executions[:MOST_EXECUTIONS]],
         more_executions=len(executions) > MOST_EXECUTIONS,
@@ -154,6 +162,7 @@ def build(instance: Instance, user: AnyUser, execution_id: str = "") -> Page:
         code=code,
         code_problem=code_problem,
         parameters=sorted((selected.parameters if selected else {}).items()),
+        events=events,
         upstream=upstream,
         upstream_count=_counted(edges, Edge.objects.filter(instance=instance)),
         downstream=[

@@ -34,16 +34,18 @@ def slots_taken(group_id: int) -> int:
     ).count()
 
 
-def answer(instance: Instance, edges: list[tuple[str, Edge]], now: dt.datetime) -> Answer | None:
+def answer(
+    instance: Instance, edges: list[tuple[str, Edge]], events: list[str], now: dt.datetime
+) -> Answer | None:
     """Why the instance does not run; None if nothing keeps it.
 
-    `edges`: what it waits for with the names to show, those that count first.
+    `edges`: what it waits for with the names to show, those that count first. `events`: a line for each that it waits for.
     """
     state = State(instance.state)
     if instance.frozen_at is not None and state not in FINAL and state not in ACTIVE:
         return _frozen(instance)
     if state == State.WAIT_EVENT:
-        return Answer("violet", "notifications_paused", "It waits for an event that has not come yet.")
+        return _events(events)
     if state == State.WAIT_UPSTREAM:
         return _upstream(instance, edges)
     if state == State.FAILED_RETRY:
@@ -53,6 +55,13 @@ def answer(instance: Instance, edges: list[tuple[str, Edge]], now: dt.datetime) 
     if state == State.WAIT_RUN:
         return _execution(instance, now)
     return None
+
+
+def _events(lines: list[str]) -> Answer:
+    count = f"{len(lines)} events that have" if len(lines) > 1 else "an event that has"
+    return Answer(
+        "violet", "notifications_paused", f"It waits for {count} not come yet.", tuple(lines[:MOST_NAMED])
+    )
 
 
 def _at(moment: dt.datetime) -> str:

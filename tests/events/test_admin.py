@@ -384,6 +384,39 @@ class TestInbox:
         assert "Every firing was heard" in text(as_user(VERA).get(reverse(INBOX)))
 
 
+class TestInstancePage:
+    def page(self, client: Client, instance: Any) -> str:
+        return text(client.get(reverse("admin:instances_instance_change", args=(instance.pk,))))
+
+    def test_it_says_what_it_waits_for_and_how_long(
+        self, ours: Event, foreign: Event, world: SimpleNamespace, as_user: AsUser
+    ) -> None:
+        came = make_event(world.ours.project, "came")
+        task, data_time = world.ours.task, scene.START + dt.timedelta(hours=1)
+        instance = waiting(ours, foreign, came, task=task, data_time=data_time, max_wait=dt.timedelta(days=2))
+        fired = fire(came).event_instances
+        page = self.page(as_user(VERA), instance)
+        for shown in ("It waits for 2 events that have not come yet.", "ours_project / ours_ready", "1d 23h",
+                      f"Event #{foreign.pk} of another project", "Came", TODAY,
+                      reverse("admin:events_eventinstance_change", args=(fired[0],))):  # fmt: skip
+            assert shown in page, shown
+        assert "foreign_ready" not in page
+
+    def test_an_event_that_did_not_come(self, ours: Event, world: SimpleNamespace, as_user: AsUser) -> None:
+        instance = waiting(
+            ours,
+            task=world.ours.task,
+            data_time=scene.START + dt.timedelta(hours=1),
+            max_wait=dt.timedelta(hours=2),
+        )
+        scene.age_waits(instance)
+        assert "its time is over" in self.page(as_user(VERA), instance)
+        expiry.end_overdue()
+        page = self.page(as_user(VERA), instance)
+        for shown in ("EVENT_TIMEOUT", "did not come within 2 hours", "Not waited for", "near-miss inbox"):
+            assert shown in page, shown
+
+
 class TestTaskPage:
     def listening(self, event: Event, **columns: str) -> dict[str, Any]:
         return {
