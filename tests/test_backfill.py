@@ -391,7 +391,7 @@ class TestInTheBackground:
 
     def waiting(self) -> list[int]:
         rows = Instance.objects.filter(state="wait_run", queue="taken")
-        return list(rows.values_list("execution_id", flat=True))
+        return [pk for pk in rows.values_list("execution_id", flat=True) if pk]
 
     def claimed(self) -> Any:
         return lifecycle.claim(self.waiting(), "w1")

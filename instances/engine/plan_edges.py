@@ -69,7 +69,7 @@ def add_missing(
                 "instances": array(row[0] for row in rows),
                 "tasks": array(row[1] for row in rows),
                 "moments": array(row[2] for row in rows),
-                "times": list(places),
+                "times": array(places),
             },
         )
 

@@ -145,11 +145,33 @@ def _behind(place: _Place, base: int) -> _Place:
     return (place[0], place[1] + 1, base)
 
 
-@lru_cache(maxsize=50_000)
 def needed(
     rule: Rule, downstream: Schedule, time: dt.datetime, upstream: Schedule
 ) -> tuple[dt.datetime, ...]:
-    """The upstream data times that the downstream run of `time` waits for, ascending."""
+    """The upstream data times that the downstream run of `time` waits for, ascending.
+
+    Where that can be none but its own, the upstream's schedule is not asked whether it has it: the plan knows.
+    """
+    if _own_only(rule.scope, downstream, upstream):
+        return (time,)
+    return _needed(rule, downstream, time, upstream)
+
+
+def _own_only(scope: str, downstream: Schedule, upstream: Schedule) -> bool:
+    """Whether the unit of the scope has one data time at most: that of the downstream run."""
+    cycle = downstream.cycle
+    return (
+        cycle is upstream.cycle
+        and cycle in (Cycle.MINUTE, Cycle.HOUR, Cycle.DAY)
+        and scope in ("", f"CURRENT_{cycle}")
+        and downstream.timezone == upstream.timezone
+    )
+
+
+@lru_cache(maxsize=50_000)
+def _needed(
+    rule: Rule, downstream: Schedule, time: dt.datetime, upstream: Schedule
+) -> tuple[dt.datetime, ...]:
     return upstream_data_times(rule.scope, downstream, time, upstream, rule.offsets)
 
 

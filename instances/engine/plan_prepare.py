@@ -66,7 +66,7 @@ def _write(plan: BackfillPlan, spec: PlanSpec, made: Expansion) -> int:
                     "data": array(places[row[3]] for row in chunk),
                     "planned": array(places[row[4]] for row in chunk),
                     "waves": array(row[0] for row in chunk),
-                    "moments": list(places),
+                    "moments": array(places),
                     "reprocess": spec.reprocess,
                     "failed": list(plan_tasks.FAILED),
                     "missing_only": plan_tasks.WHY_SKIPPED[Reprocess.MISSING],

@@ -21,7 +21,7 @@ from instances.engine.plan_expansion import unlimited
 from instances.engine.plan_spec import PlanSpec
 from instances.engine.plan_tasks import TaskFacts
 from instances.engine.states import InstanceType, Operation, RunType, SelfDependency, refusal
-from instances.models.backfill import BackfillPlan, RunState
+from instances.models.backfill import BackfillPlan, BackfillRun, RunState
 from weops.projects import access
 from weops.projects.access import Right
 from weops.projects.models import Project
@@ -85,11 +85,9 @@ ORDER BY r.wave, r.id
 
 def start_next(plan: BackfillPlan, spec: PlanSpec) -> Started:
     """Starts what may start now; nothing if the plan's limits are reached."""
-    limit = BATCH
-    if spec.parallelism:
-        # A few data times more than may start, in case that many are left as they are.
-        limit = min(BATCH, max(100, 2 * spec.parallelism * len(spec.all_tasks)))
-    runs = _pending(plan, limit)
+    limits = _Limits(plan, spec)
+    limit = limits.worth_reading(_next_data_time(plan))
+    runs = _pending(plan, limit) if limit else []
     if any(run.instance_id is None for run in runs):
         # Nobody else makes instances from here on, so what is missing stays missing.
         generation.lock()
@@ -97,7 +95,7 @@ def start_next(plan: BackfillPlan, spec: PlanSpec) -> Started:
     if not runs:
         return Started()
     tasks = plan_tasks.facts({run.task_id for run in runs})
-    decided = _choose(runs, tasks, spec, _Rights(plan, spec), _Limits(plan, spec))
+    decided = _choose(runs, tasks, spec, _Rights(plan, spec), limits)
     started = Started(decided)
     chosen = started.active
     if chosen:
@@ -106,6 +104,11 @@ def start_next(plan: BackfillPlan, spec: PlanSpec) -> Started:
         _record(plan, [run for run in decided if run.state == RunState.REFUSED and run.instance_id])
         _write(plan, decided)
     return started
+
+
+def _next_data_time(plan: BackfillPlan) -> dt.datetime | None:
+    rows = BackfillRun.objects.filter(plan=plan, state=RunState.PENDING).order_by("wave", "id")
+    return rows.values_list("data_time", flat=True).first()
 
 
 def _pending(plan: BackfillPlan, limit: int) -> list[Run]:
@@ -174,6 +177,7 @@ class _Limits:
     def __init__(self, plan: BackfillPlan, spec: PlanSpec) -> None:
         self._parallelism = spec.parallelism
         self._ordered = spec.ordered
+        self._tasks = len(spec.all_tasks)
         self._room = MOST_ACTIVE - plan.active
         with connection.cursor() as cursor:
             cursor.execute(_ON, [plan.pk])
@@ -181,15 +185,29 @@ class _Limits:
             cursor.execute(_QUEUED, [plan.pk])
             self._queued: bool = cursor.fetchone()[0]
 
+    def worth_reading(self, following: dt.datetime | None) -> int:
+        """How many runs to look at if `following` is the next one's data time; 0: none may start now, or there is none."""
+        if following is None or self._room <= 0 or not self._may_begin(following):
+            return 0
+        if not self._parallelism:
+            return BATCH
+        # A few data times more than may begin, in case that many are left as they are.
+        data_times = self._parallelism - len(self._on) + 1
+        return min(BATCH, max(100, 2 * data_times * self._tasks))
+
+    def _may_begin(self, data_time: dt.datetime) -> bool:
+        if data_time in self._on:
+            return True
+        if self._parallelism and len(self._on) >= self._parallelism:
+            return False
+        # In order: the one before it must have left the queue, which knows no order but its own.
+        return not (self._ordered and self._queued)
+
     def admit(self, run: Run) -> bool:
-        if self._room <= 0:
+        """Whether it may start now; then it counts."""
+        if self._room <= 0 or not self._may_begin(run.data_time):
             return False
         if run.data_time not in self._on:
-            if self._parallelism and len(self._on) >= self._parallelism:
-                return False
-            # In order: the one before it must have left the queue, which knows no order but its own.
-            if self._ordered and self._queued:
-                return False
             self._on.add(run.data_time)
             self._queued = True
         self._room -= 1

@@ -119,7 +119,7 @@ def _existing(runs: Mapping[int, Runs]) -> Iterator[tuple[int, str | None, int]]
         places: dict[Any, int] = {}
         of_pair = [places.setdefault(time, len(places) + 1) for _, time in chunk]
         with connection.cursor() as cursor:
-            cursor.execute(_EXISTING, [array(task for task, _ in chunk), array(of_pair), list(places)])
+            cursor.execute(_EXISTING, [array(task for task, _ in chunk), array(of_pair), array(places)])
             yield from cursor.fetchall()
 
 
