@@ -23,7 +23,7 @@ AMQP_URL = os.environ.get("WEOPS_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5
 REDIS_URL = os.environ.get("WEOPS_TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
 
 PROJECT = Path(__file__).resolve().parent.parent
-PASS_SECONDS = 600
+PASS_SECONDS = 1500
 # What shows a difference between brokers; the rest of the engine never meets one.
 ABOUT_BROKERS = "beats or hints or queues or two_days"
 # What Celery declares for remote control and for delays, neither of which is used, beside our default exchange.
