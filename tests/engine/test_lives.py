@@ -243,6 +243,21 @@ class TestParents:
         assert (state(down), fresh(down).pending_upstream) == ("wait_upstream", 1)
         assert_sound()
 
+    def test_of_two_parents_that_begin_again_only_the_one_that_counts_is_opened(self) -> None:
+        tasks, child = family(3)
+        generation.generate()
+        ups, [down] = [instances_of(task)[0] for task in tasks], instances_of(child)
+        lifecycle.mark_success(ids(ups[:2]))
+        lifecycle.terminate(ids([ups[1], ups[2], down]))
+        lifecycle.rerun(ids([ups[1], ups[2], down]), operation())
+        lifecycle.mark_success([ups[1].pk])
+        assert fresh(down).pending_upstream == 1
+        lifecycle.rerun(ids(ups[:2]))
+        assert (state(down), fresh(down).pending_upstream) == ("wait_upstream", 2)
+        waived = Edge.objects.get(instance=down, upstream=ups[0])
+        assert (waived.waived, waived.satisfied_at is None) == (True, False)
+        assert_sound()
+
 
 class TestPrevious:
     """The self edge of orderly tasks: the previous period counts if it is in the operation, or if asked for."""

@@ -8,6 +8,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
+from events.models import Emitter, Wait
 from instances.engine import generation, lifecycle
 from instances.engine.dispatch import dispatch
 from instances.engine.lifecycle import Touched
@@ -36,6 +37,7 @@ from tests.engine.harness import (
     started,
     state,
 )
+from tests.events import scene
 
 __all__ = ["_django_db_helper"]
 pytestmark = [pytest.mark.engine, pytest.mark.django_db(transaction=True)]
@@ -489,6 +491,67 @@ class TestParents:
         assert_sound()
 
 
+class TestEvents:
+    """What was waited for is waited for again; what a success has fired cannot be taken back."""
+
+    def _listening(self) -> tuple[Any, Instance]:
+        event = scene.make_event()
+        task = harness.make_due(1)
+        scene.listen(task, event, max_wait=2)
+        generation.generate()
+        [day] = instances_of(task)
+        assert day.state == "wait_event"
+        return event, day
+
+    @pytest.mark.parametrize("kind", ["terminate", "mark_success"])
+    def test_it_waits_again_as_long_as_it_still_had(self, kind: str) -> None:
+        event, day = self._listening()
+        done = Done(kind, day)
+        assert Wait.objects.exclude(withdrawn_at=None).exists()
+        # An hour of its waiting was left, and it was ended a day ago.
+        ended = timezone.now() - DAY
+        Wait.objects.update(withdrawn_at=ended, deadline=ended + HOUR)
+        assert done.undo()[0] == {day.pk: done.after[day.pk]["state"]}
+        assert state(day) == "wait_event"
+        soon, late = timezone.now() + HOUR * 0.9, timezone.now() + HOUR * 1.1
+        assert Wait.objects.filter(withdrawn_at=None, deadline__range=(soon, late)).exists()
+        scene.assert_sound()
+        scene.fire(event, "20130101")
+        assert state(day) == "wait_run"
+        assert_sound()
+
+    def test_its_event_has_come_meanwhile(self) -> None:
+        event, day = self._listening()
+        done = Done("terminate", day)
+        scene.fire(event, "20130101")
+        assert state(day) == "failed"
+        _, touched, _ = done.undo()
+        assert state(day) == "wait_run"
+        assert len(settle(touched)) == 1
+        scene.assert_sound()
+        assert_sound()
+
+    def test_an_undone_life_waits_for_nothing(self) -> None:
+        event, day = self._listening()
+        lifecycle.mark_success([day.pk])
+        done = Done("rerun", day)
+        assert state(day) == "wait_event"
+        done.undo()
+        scene.assert_sound()
+        scene.fire(event, "20130101")
+        assert (state(day), fresh(day).life_round) == ("success", 0)
+        assert_sound()
+
+    def test_a_success_that_fired_cannot_be_taken_back(self) -> None:
+        [day], [silent] = due(), due()
+        Emitter.objects.create(task=day.task, event=scene.make_event())
+        done = Done("mark_success", day, silent)
+        changed, _, reasons = done.undo()
+        assert changed == {silent.pk: "success"}
+        assert reasons == {day.pk: f"The success of {day} has fired events; that cannot be undone."}
+        assert_sound()
+
+
 class TestHolds:
     def test_freeze_is_undone_by_thawing(self) -> None:
         [day] = due()
@@ -618,6 +681,21 @@ class TestRaces:
         doors: list[Callable[[], Any]] = [done.undo, lambda: lifecycle.finish([good(claimed)])]
         overtake(*(doors if undo_first else reversed(doors)))
         assert (state(down), fresh(down).pending_upstream) == ("wait_run", 0)
+        assert_sound()
+
+    @pytest.mark.parametrize("undo_first", [True, False])
+    def test_a_parent_that_has_begun_again_ends_meanwhile(self, undo_first: bool) -> None:
+        """Its edge was satisfied and is opened by the undo: whoever is second must see what the first did."""
+        tasks, child = family(2)
+        generation.generate()
+        [one], [_], [down] = (instances_of(task) for task in (*tasks, child))
+        lifecycle.mark_success([one.pk])
+        done = Done("terminate", down)
+        lifecycle.rerun([one.pk])
+        claimed = {c.instance_id: c for c in started(one)}
+        doors: list[Callable[[], Any]] = [done.undo, lambda: lifecycle.finish([good(claimed[one.pk])])]
+        overtake(*(doors if undo_first else reversed(doors)))
+        assert (state(one), state(down), fresh(down).pending_upstream) == ("success", "wait_upstream", 1)
         assert_sound()
 
     def test_two_people_undo_the_same(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import connection
 
+from events import matching
 from instances.engine.lifecycle import undoing_statements as statements
 from instances.engine.lifecycle.common import (
     Change,
@@ -42,6 +43,8 @@ IMAGE = statements.IMAGE
 @retried
 def hold(ids: Sequence[int], *, parents: bool = False) -> None:
     """Locks the instances in order, to the end of the caller's transaction; with `parents` what they wait for before."""
+    if parents:
+        matching.lock_awaited(ids)
     with connection.cursor() as cursor:
         (lock_with_parents if parents else lock)(cursor, ids)
 
@@ -71,6 +74,7 @@ def restore(before: Images, after: Images, operation: int | None, undone_kind: s
         raise ValueError(f"{undone_kind} cannot be undone")
     ids = sorted(before)
     with connection.cursor() as cursor:
+        listens = matching.lock_awaited(ids)
         lock_with_parents(cursor, ids)
         if undone_kind == Operation.MARK_SUCCESS:
             cursor.execute(statements.LOCK_CHILDREN, {"ids": ids})
@@ -79,8 +83,10 @@ def restore(before: Images, after: Images, operation: int | None, undone_kind: s
             pk: why for pk in ids if (why := _objection(undone_kind, before[pk], after[pk], now.get(pk)))
         }
         if undone_kind == Operation.MARK_SUCCESS:
-            reasons |= _started_children(cursor, [pk for pk in ids if pk not in reasons], after)
+            reasons |= _consequences(cursor, [pk for pk in ids if pk not in reasons], after)
         able = [pk for pk in ids if pk not in reasons]
+        if listens:
+            before = _events_back(able, before, undone_kind)
         changed, touched = (
             _back(cursor, able, before, after, operation, undone_kind) if able else ({}, Touched())
         )
@@ -128,10 +134,33 @@ def _time(text: str | None) -> dt.datetime | None:
     return None if text is None else dt.datetime.fromisoformat(text)
 
 
-def _started_children(cursor: Any, ids: Sequence[int], after: Images) -> dict[int, str]:
-    """Of instances that were marked as successful: those whose children have been claimed on the strength of that."""
+def _consequences(cursor: Any, ids: Sequence[int], after: Images) -> dict[int, str]:
+    """Of instances that were marked as successful: those whose children have been claimed, or that fired events."""
     cursor.execute(statements.STARTED_CHILDREN, {"ids": list(ids), "since": [after[pk]["at"] for pk in ids]})
-    return {pk: f"{child}, which it released, has been started since." for pk, child in cursor.fetchall()}
+    found = {pk: f"{child}, which it released, has been started since." for pk, child in cursor.fetchall()}
+    cursor.execute(statements.EMITTERS, {"ids": list(ids)})
+    return {
+        pk: f"The success of {name} has fired events; that cannot be undone."
+        for pk, name in cursor.fetchall()
+    } | found
+
+
+def _events_back(ids: Sequence[int], before: Images, kind: str) -> Images:
+    """What the instances waited for they wait for again; the images with which they go back.
+
+    Events are locked. One whose last event has come meanwhile goes on to what follows.
+    """
+    if kind == Operation.RERUN:
+        matching.withdraw(ids)
+        return before
+    if kind not in _ENDS:
+        return before
+    waited = [pk for pk in ids if before[pk]["state"] == State.WAIT_EVENT]
+    met = set(waited) - matching.reopen(waited)
+    return {
+        pk: image | {"state": State.WAIT_UPSTREAM.value} if pk in met else image
+        for pk, image in before.items()
+    }
 
 
 def _back(

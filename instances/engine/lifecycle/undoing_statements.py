@@ -47,6 +47,11 @@ WHERE EXISTS (SELECT 1 FROM instances_execution x WHERE x.instance_id = c.id AND
 GROUP BY e.upstream_id
 """  # noqa: S608 - constants
 
+EMITTERS = f"""
+SELECT i.id, {_NAME.format("i")} FROM instances_instance i JOIN instances_task t ON t.id = i.task_id
+WHERE i.id = ANY(%(ids)s) AND EXISTS (SELECT 1 FROM events_emitter m WHERE m.task_id = t.id)
+"""  # noqa: S608 - constants
+
 CLOSE_EDGES = """
 UPDATE instances_edge e SET satisfied_at = NULL
 FROM unnest(%(ids)s::bigint[], %(since)s::timestamptz[]) AS marked(id, since)
