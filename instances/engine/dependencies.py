@@ -200,8 +200,8 @@ def _last_day_of_previous_month(at: _Downstream, upstream: Schedule) -> Iterable
     return _within(upstream, _span(at.tz, _floor(last, "day"), "day"))
 
 
-def _last_before(unit: str, at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
-    before = previous_data_time(upstream, at.current(unit).begin)
+def _last_before(at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
+    before = previous_data_time(upstream, at.data_time)
     return () if before is None else (before,)
 
 
@@ -218,11 +218,11 @@ def _latest_or_only(at: _Downstream, upstream: Schedule) -> Iterable[datetime]:
 
 _RULES: dict[str, Rule] = {
     "CURRENT_MINUTE": partial(_current, "minute"),
-    "PREVIOUS_MINUTE_CYCLE": partial(_last_before, "minute"),
+    "PREVIOUS_MINUTE_CYCLE": _last_before,
     "CURRENT_HOUR": partial(_current, "hour"),
     "PREVIOUS_HOUR": partial(_previous, "hour"),
     "PREVIOUS_HOUR_LATER_OFFSET_MINUTE": partial(_later, "hour"),
-    "PREVIOUS_HOUR_CYCLE": partial(_last_before, "hour"),
+    "PREVIOUS_HOUR_CYCLE": _last_before,
     "CURRENT_DAY": partial(_current, "day"),
     "PREVIOUS_DAY": partial(_previous, "day"),
     "PREVIOUS_DAY_LATER_OFFSET_HOUR": partial(_later, "day"),

@@ -33,13 +33,13 @@ class Scope:
 
 SCOPES: Final[dict[str, Scope]] = {
     "CURRENT_MINUTE": Scope("MINUTE", "the minute of D"),
-    "PREVIOUS_MINUTE_CYCLE": Scope("MINUTE", "its last data time before the minute of D"),
+    "PREVIOUS_MINUTE_CYCLE": Scope("MINUTE", "its last data time before D"),
     "CURRENT_HOUR": Scope("HOUR", "the hour of D"),
     "PREVIOUS_HOUR": Scope("HOUR", "the hour before that of D"),
     "PREVIOUS_HOUR_LATER_OFFSET_MINUTE": Scope(
         "HOUR", "the hour before that of D, but for its first instant, and up to D: (-60m, 0]"
     ),
-    "PREVIOUS_HOUR_CYCLE": Scope("HOUR", "its last data time before the hour of D"),
+    "PREVIOUS_HOUR_CYCLE": Scope("HOUR", "its last data time before D"),
     "CURRENT_DAY": Scope("DAY", "the day of D"),
     "PREVIOUS_DAY": Scope("DAY", "the day before that of D"),
     "PREVIOUS_DAY_LATER_OFFSET_HOUR": Scope(

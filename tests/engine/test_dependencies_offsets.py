@@ -102,6 +102,16 @@ def test_what_clocks_jumped_over_is_where_they_landed():
     )
 
 
+def test_offsets_of_a_day_without_midnight_count_from_its_midnight():
+    """In Sao Paulo 2018-11-04 began at 01:00."""
+    zone = "America/Sao_Paulo"
+    daily, hourly, day = Schedule(Cycle.DAY, zone), Schedule(Cycle.HOUR, zone), at("2018-11-04T01:00", zone)
+    found = upstream_data_times("LIST_HOUR", daily, day, hourly, "-1,0,1,2")
+    assert shown(found, zone) == ["03 23:00", "04 01:00", "04 02:00"]
+    previous = upstream_data_times("RANGE_HOUR", daily, day, hourly, "-24,-1")
+    assert previous == waits("PREVIOUS_DAY", daily, day, hourly)
+
+
 @pytest.mark.parametrize(
     ("scope", "text", "says"),
     [
