@@ -7,13 +7,13 @@ SELECT id FROM instances_instance WHERE id = ANY(%(ids)s) AND (state = 'wait_eve
 """
 
 EVENTS_MET = f"""
-WITH old AS (SELECT id FROM instances_instance WHERE id = ANY(%(ids)s) AND (state = 'wait_event') IS TRUE
-             ORDER BY id FOR UPDATE),
-moved AS (
+-- All of them are locked already.
+WITH moved AS (
     UPDATE instances_instance i
     SET state = CASE WHEN i.pending_upstream > 0 THEN 'wait_upstream' ELSE 'wait_run' END,
         ready_since = CASE WHEN i.pending_upstream > 0 THEN i.ready_since ELSE now() END, queue = {QUEUE}
-    FROM old WHERE i.id = old.id RETURNING i.id, i.state, i.resource_group_id, i.lane
+    WHERE i.id = ANY(%(ids)s) AND (i.state = 'wait_event') IS TRUE
+    RETURNING i.id, i.state, i.resource_group_id, i.lane
 ), history AS (
     INSERT INTO instances_statechange (instance_id, move, from_state, to_state)
     SELECT id, 'events_met', 'wait_event', state FROM moved ORDER BY id
