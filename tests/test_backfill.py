@@ -8,6 +8,7 @@ import pytest
 from django.core.exceptions import PermissionDenied
 from django.utils import timezone
 
+from instances import operations
 from instances.engine import generation, lifecycle, maintenance, plan_expansion, plans
 from instances.models import BackfillPlan, BackfillRun, Instance, OperationItem, OperationRecord, Task
 from instances.models.backfill import PlanState
@@ -306,7 +307,11 @@ class TestRecords:
             ("resume_backfill", "omar", ""),
             ("stop_backfill", "omar", "enough"),
         ]
-        assert all(row.options["plan"] == plan.pk and row.finished_at for row in rows)
+        for row in rows:
+            assert row.options["plan"] == plan.pk
+            assert row.project_ids == [task.workflow.project_id]
+            assert row.finished_at is not None
+            assert operations.why_not_undoable(row)
 
     def test_a_name_says_what_it_is(self) -> None:
         one, other = ready_task(name="sales"), ready_task()

@@ -169,6 +169,7 @@ def stop(plan: BackfillPlan, *, running: bool = False, message: str = "", **reco
     operation = OperationRecord.objects.create(
         kind="stop_backfill",
         options={"plan": plan.pk, "name": plan.name, "running": running},
+        project_ids=plan.project_ids,
         total=plan_rows.stoppable(plan),
         state=OperationState.RUNNING,
         started_at=Now(),

@@ -205,7 +205,12 @@ def _move(
             row.state = PlanState.RUNNING if row.prepared_at else PlanState.PREPARING
         row.save(update_fields=["state"])
         records.note(
-            kind, user=user, source=source, reason=reason, options={"plan": plan.pk, "name": plan.name}
+            kind,
+            user=user,
+            source=source,
+            reason=reason,
+            options={"plan": plan.pk, "name": plan.name},
+            project_ids=plan.project_ids,
         )
     _go_on(plan)
     return True

@@ -66,6 +66,7 @@ def note(
     source: str,
     reason: str = "",
     options: Mapping[str, Any] | None = None,
+    project_ids: list[int] | None = None,
 ) -> OperationRecord:
     """Puts on record what was done at once and is not about instances: a task was paused, a plan was resumed."""
     return OperationRecord.objects.create(
@@ -75,6 +76,7 @@ def note(
         source=source,
         reason=storable(reason),
         options=dict(options or {}),
+        project_ids=project_ids,
         state=OperationState.SUCCESS,
         started_at=Now(),
         finished_at=Now(),
