@@ -187,7 +187,7 @@ class Runtime:
         shares, rest = _share(ready, reports, self.served)
         hints.send(rest)
         plans.hint(touched.plans)
-        if touched.fires:
+        if touched.fires and not self.stopping.is_set():
             # Not in this thread: who listens may be many, and other results wait for this one.
             self._spare.submit(self._emit)
         wanted = sorted(i for ids in shares for i in ids)

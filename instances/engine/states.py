@@ -166,7 +166,11 @@ MOVES: dict[Move, Rule] = {
     Move.CONFIRM_DEAD: Rule(
         (State.TERMINATING,), (State.FAILED,), "its processes are dead, or its lease expired"
     ),
-    Move.WAIT_TIMEOUT: Rule(_START, (State.FAILED,), "waited longer than the total waiting timeout"),
+    Move.WAIT_TIMEOUT: Rule(
+        _START,
+        (State.FAILED,),
+        "waited longer than the total waiting timeout, or for an event than its listener allows",
+    ),
 }
 
 OPERATIONS: dict[Operation, Rule] = {
