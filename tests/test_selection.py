@@ -380,9 +380,9 @@ def test_ranks_of_tasks(pairs: set[tuple[int, int]]) -> None:
 # Size
 
 
-def test_two_hundred_thousand_do_not_go_through_python() -> None:
-    """Forty tasks in a row, five thousand days: chosen by a query, and found downstream."""
-    tasks = lineage.many_rows(tasks=40, days=5000)
+def test_twenty_thousand_do_not_go_through_python() -> None:
+    """Forty tasks in a row, five hundred days: chosen by a query, and found downstream."""
+    tasks = lineage.many_rows(tasks=40, days=500)
     first = Instance.objects.filter(task=tasks[0])
     tracemalloc.start()
     try:
@@ -393,11 +393,11 @@ def test_two_hundred_thousand_do_not_go_through_python() -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert (chosen.total, found.total, bool(changes)) == (200_000, 195_000, False)
-    assert peak < 2_000_000
+    assert (chosen.total, found.total, bool(changes)) == (20_000, 19_500, False)
+    assert peak < 1_000_000
     last = found.batches.order_by("seq").last()
     assert last is not None
-    assert (last.seq, set(last.layers)) == (195, {39})
+    assert (last.seq, set(last.layers)) == (20, {39})
     assert set(Instance.objects.filter(pk__in=last.instance_ids).values_list("task", flat=True)) == {
         tasks[-1]
     }
