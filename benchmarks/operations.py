@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import psutil
@@ -80,7 +81,7 @@ def _rates(size: int, runs: int) -> list[Figure]:
     for place in range(runs + 1):
         raw.append(size / _update())
         for name, kind, chosen in _ROUND:
-            took = _timed(lambda kind=kind, chosen=chosen: _apply(kind, chosen, size))
+            took = _timed(partial(_apply, kind, chosen, size))
             rates[name].append(size / took)
             say(f"operations, {name}: {size / took:,.0f}/s")
         with connection.cursor() as cursor:
