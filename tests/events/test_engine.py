@@ -1,12 +1,13 @@
 """Events and the engine: generation, lives, ends, freezing, undo, retention, and what successful runs fire."""
 
 import datetime as dt
+import random
 from typing import Any
 
 import pytest
 from django.db import transaction
 
-from events import firing
+from events import firing, matching
 from events.models import Consumption, Emission, Emitter, EventInstance, Firing, Wait
 from instances.engine import event_handler, generation, lifecycle, maintenance
 from instances.engine.lifecycle import Result
@@ -255,8 +256,6 @@ class TestLives:
                 with transaction.atomic():
                     fired = scene.unsettled(event, FIRST)
                     harness.Racer(doors[0]).result()
-                from events import matching
-
                 matching.settle(fired)
             assert state(day) == "wait_run"
             assert_sound()
@@ -291,6 +290,96 @@ class TestLives:
         assert (made.state, made.life_round) == ("wait_event", 0)
         fire(event, FIRST)
         assert state(made) == "wait_run"
+
+
+class TestUndo:
+    """What an operation ended waits on, if it is taken back."""
+
+    def undone(self, change: Any, kind: str, day: Instance) -> tuple[dict[int, str], Any, dict[int, str]]:
+        with transaction.atomic():
+            before = lifecycle.images([day.pk])
+            change([day.pk])
+            after = lifecycle.images([day.pk])
+        return lifecycle.restore(before, after, None, kind)
+
+    @pytest.mark.parametrize(
+        ("change", "kind"), [(lifecycle.terminate, "terminate"), (lifecycle.mark_success, "mark_success")]
+    )
+    def test_an_end(self, change: Any, kind: str) -> None:
+        event = make_event()
+        [day] = generated(event, max_wait=2)
+        changed, _, reasons = self.undone(change, kind, day)
+        assert (list(changed), reasons) == ([day.pk], {})
+        assert state(day) == "wait_event"
+        assert_sound()
+        fire(event, FIRST)
+        assert state(day) == "wait_run"
+        assert_sound()
+
+    def test_an_end_during_which_the_event_came(self) -> None:
+        event = make_event()
+        [day] = generated(event)
+        with transaction.atomic():
+            before = lifecycle.images([day.pk])
+            lifecycle.terminate([day.pk])
+            after = lifecycle.images([day.pk])
+        fire(event, FIRST)
+        lifecycle.restore(before, after, None, "terminate")
+        assert (state(day), consumers(event)) == ("wait_run", [day.pk])
+        assert_sound()
+
+    def test_a_rerun_that_waits_again(self) -> None:
+        event = make_event()
+        [day] = generated(event)
+        lifecycle.terminate([day.pk])
+        changed, _, _ = self.undone(lifecycle.rerun, "rerun", day)
+        assert list(changed) == [day.pk]
+        assert state(day) == "failed"
+        fire(event, FIRST)
+        assert consumers(event) == []
+        assert_sound()
+
+    def test_a_success_that_fired_events_stays(self) -> None:
+        event = make_event()
+        [day] = generated()
+        Emitter.objects.create(task=day.task, event=event)
+        changed, _, reasons = self.undone(lifecycle.mark_success, "mark_success", day)
+        assert changed == {}
+        assert "has fired events" in reasons[day.pk]
+
+
+class TestAllAtOnce:
+    @pytest.mark.parametrize("seed", range(4))
+    def test_whatever_happens_nothing_is_lost_or_done_twice(self, seed: int) -> None:
+        """Ticks, firings, clocks and people at the same rows, each in a thread of its own."""
+        chance = random.Random(seed)
+        event, single = make_event(), make_event(delivery="SINGLE")
+        tasks = [listening(event, single, days=6, max_wait=1) for _ in range(4)]
+        for _ in range(2):
+            listening(event, days=6)
+        texts = [f"2013010{n}" for n in range(1, 7)]
+        some = generation.generate()
+        assert some.instances == 36
+        days = [day for task in tasks for day in instances_of(task)]
+        more = [listening(single, days=6) for _ in range(2)]
+        scene.age_waits(*chance.sample(days, 5))
+
+        def operate(change: Any, rows: list[Instance]) -> Any:
+            return lambda: [change([day.pk]) for day in rows]
+
+        harness.race(
+            generation.generate,
+            lambda: [fire(event, text) for text in texts],
+            lambda: [fire(single, text) for text in texts * 2],
+            maintenance.sweep,
+            operate(lifecycle.terminate, chance.sample(days, 8)),
+            operate(lifecycle.mark_success, chance.sample(days, 4)),
+            operate(lifecycle.rerun, chance.sample(days, 8)),
+        )
+        assert not EventInstance.objects.filter(settled=False).exists()
+        assert_sound()
+        harness.assert_sound()
+        assert len(more) == 2
 
 
 class TestSuccess:
