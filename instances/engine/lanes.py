@@ -61,11 +61,9 @@ WITH pick AS (
 ), held AS (
     SELECT lane, lane_place FROM instances_execution WHERE lane = ANY(%(lanes)s) AND state IN {_HOLDING}
 ), able AS (
-    -- Whose child of an earlier life still dies may not run yet, and must not keep a place from others.
     SELECT p.id, p.lane, p.lane_limit - (SELECT count(*) FROM held h WHERE h.lane = p.lane) AS room,
            row_number() OVER (PARTITION BY p.lane ORDER BY p.priority DESC, p.planned_time, p.id) AS turn
-    FROM pick p WHERE NOT EXISTS (
-        SELECT 1 FROM instances_execution e WHERE e.instance_id = p.id AND e.state IN {_HOLDING})
+    FROM pick p
 ), free AS (
     SELECT l.lane, place, row_number() OVER (PARTITION BY l.lane ORDER BY place) AS turn
     FROM (SELECT lane, max(lane_limit) AS places FROM pick GROUP BY lane) l

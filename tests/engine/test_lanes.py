@@ -12,7 +12,7 @@ from instances.engine import generation, lanes, lifecycle
 from instances.engine.dispatch import dispatch, follow
 from instances.engine.lifecycle import Claimed, Touched
 from instances.engine.lives import Life
-from instances.models import Execution, Task
+from instances.models import Execution, Instance, Task
 from tests import factories as make
 from tests.engine import harness
 from tests.engine.harness import (
@@ -115,10 +115,13 @@ class TestTheLimit:
         lifecycle.terminate(ids(days[4:]))
         claimed = lifecycle.claim(in_lane(days[:4], 4), "w1")
         assert in_lane(days[4:], 2) == []
-        given = [
-            len(settle(lifecycle.finish([good(c)]))) for c in sorted(claimed, key=lambda c: c.instance_id)
-        ]
-        assert given == [0, 0, 1, 1]
+        first, *rest = sorted(claimed, key=lambda c: c.instance_id)
+        assert settle(lifecycle.finish([good(first)])) == []
+        # Place 1 is free now, but three are on: nor does one that stands in the queue get it.
+        Instance.objects.filter(pk__in=ids(days[4:])).update(queue="ready")
+        assert dispatch(harness.groups(*days)) == []
+        given = [len(settle(lifecycle.finish([good(c)]))) for c in rest]
+        assert given == [0, 1, 1]
         assert_sound()
 
     def test_the_database_refuses_a_second_one_in_a_place(self) -> None:
