@@ -179,7 +179,7 @@ class TestProcesses:
         assert message.payload[0] == [record.pk]
 
     def test_a_killed_control_worker_is_followed_by_another(self, tmp_path: Path) -> None:
-        record = begun("rerun", many(1000, tasks=10), 100)
+        record = begun("rerun", many(1000, tasks=3), 30)
         with Stack(tmp_path) as stack:
             first = stack.control("first")
             stack.beat()
@@ -189,12 +189,12 @@ class TestProcesses:
             stack.control("second")
             until(lambda: ended(record), 120)
         last = fresh(record)
-        assert (last.state, last.done) == (OperationState.SUCCESS, 10_000)
+        assert (last.state, last.done) == (OperationState.SUCCESS, 3000)
         assert_counted(record)
 
     def test_ticks_do_not_wait_for_an_operation(self, tmp_path: Path) -> None:
         """While a thousand batches are applied, what becomes due is generated as ever."""
-        record = begun("rerun", many(1000, tasks=5), 5)
+        record = begun("rerun", many(1000, tasks=2), 2)
         with Stack(tmp_path) as stack:
             control, beat = stack.control(), stack.beat()
             eventually(lambda: fresh(record).done > 0, control, beat)
