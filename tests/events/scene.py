@@ -10,12 +10,15 @@ from events.firing import Fired
 from events.formats import EventCycle
 from events.matching import Waiting
 from events.models import Event, EventInstance, Listener, Wait
+from instances.engine import generation
 from instances.models import Instance, Task
 from tests import factories as make
 from tests.engine import harness
 
 START = dt.datetime(2026, 3, 25, tzinfo=dt.UTC)
 TODAY = "20260325"
+# The first data time of the tasks that `listening` makes.
+FIRST = "20130101"
 HOUR = dt.timedelta(hours=1)
 
 
@@ -80,6 +83,19 @@ def crowd(event: Event, count: int) -> list[Instance]:
         )
         for n in range(count)
     ]
+
+
+def listening(*events: Any, days: int = 1, max_wait: int | None = None, **columns: Any) -> Task:
+    """A daily task from 2013-01-01 on that listens, due and not generated."""
+    task = harness.make_due(days, **columns)
+    listen(task, *events, max_wait=max_wait)
+    return task
+
+
+def generated(*events: Any, **options: Any) -> list[Instance]:
+    task = listening(*events, **options)
+    generation.generate()
+    return harness.instances_of(task)
 
 
 def fire(event: Event, *data_times: str, **options: Any) -> Fired:
