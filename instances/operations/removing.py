@@ -88,7 +88,8 @@ class RemoveDependency(InstanceOperation):
             if options.edges is None:
                 found[instance.pk] = f"{instance} waits for nothing: it has no open dependency to remove."
             else:
-                found[instance.pk] = f"{instance}: {_why_none(own, options.edges, names)}"
+                said = _why_none(own, options.edges, names.get(instance.project_id, {}))
+                found[instance.pk] = f"{instance}: {said}"
         return found
 
     def refusal(self, instance: Instance, options: RemoveOptions) -> str:
@@ -124,10 +125,18 @@ def _removable(edge: Edge, options: RemoveOptions) -> bool:
     return edge.removed_at is None and (options.edges is None or key in options.edges)
 
 
-def _names(options: RemoveOptions) -> dict[int, str]:
-    """{id: name} of the chosen upstream tasks."""
+def _names(options: RemoveOptions) -> dict[int, dict[int, str]]:
+    """{project id: {id: name}} of the chosen upstream tasks.
+
+    Anybody can write down any number: a refusal, which is read by all who see the instance, names tasks of its own project
+    only.
+    """
     tasks = {task for task, _ in options.edges or ()}
-    return dict(Task.objects.filter(pk__in=tasks).values_list("pk", "name"))
+    found: dict[int, dict[int, str]] = defaultdict(dict)
+    rows = Task.objects.filter(pk__in=tasks).values_list("workflow__project_id", "pk", "name")
+    for project_id, pk, name in rows:
+        found[project_id][pk] = name
+    return found
 
 
 def _why_none(own: Mapping[EdgeKey, Edge], chosen: Sequence[EdgeKey], names: Mapping[int, str]) -> str:
