@@ -214,7 +214,9 @@ def test_the_user_sees_more_or_less_than_before() -> None:
     user = viewer_of(*world.projects)
     frozen = rerun(world, 0, user=user)
     Member.objects.filter(user=user, project=world.projects[1]).delete()
-    assert counts(now(frozen)) == (0, 0, 0, 2)
+    found = now(frozen)
+    assert counts(found) == (0, 2, 0, 0), "gone, as if they were not there: not even named"
+    assert [one.name for one in found.gone] == [f"#{world.id(1)}", f"#{world.id(2)}"]
     narrow = rerun(world, 0, user=type(user).objects.get(pk=user.pk))
     assert (narrow.total, bool(now(narrow))) == (1, False)
     make.make_user(user.get_username(), project=world.projects[1], role="viewer")

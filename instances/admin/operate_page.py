@@ -138,13 +138,17 @@ def _table(title: str, counts: list[tuple[str, int]], looks: dict[str, Look]) ->
 
 
 def set_rows(frozen: FrozenSet, start: int, most: int, user: AnyUser) -> list[SetRow]:
-    """At most `most` instances of the set from the place `start` on, in the order of applying; within one batch."""
+    """At most `most` instances of the set from the place `start` on, in the order of applying; within one batch.
+
+    Those that `user` may not see any more are left out.
+    """
     batch = FrozenBatch.objects.filter(frozen_set=frozen, seq=start // BATCH + 1).first()
     if batch is None:
         return []
     place = start % BATCH
     ids, layers = batch.instance_ids[place : place + most], batch.layers[place : place + most]
-    rows = Instance.objects.select_related("project").in_bulk(ids)
+    seen = access.within(Instance.objects.select_related("project"), user, "project_id")
+    rows = seen.in_bulk(ids)
     tasks = Task.objects.in_bulk({row.task_id for row in rows.values()})
     for row in rows.values():
         row.task = tasks[row.task_id]

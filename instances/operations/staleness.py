@@ -115,7 +115,8 @@ _NAME = "t.name || ' ' || to_char(i.data_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH
 _CHANGED = f"""
 WITH off AS (
     SELECT f.*, i.id IS NULL AS gone, {MARK} AS now, i.task_id, i.data_time
-    FROM ({_FROZEN}) f LEFT JOIN instances_instance i ON i.id = f.id
+    FROM ({_FROZEN}) f LEFT JOIN instances_instance i
+        ON i.id = f.id AND (%(sight)s::bigint[] IS NULL OR i.project_id = ANY(%(sight)s::bigint[]))
     WHERE i.id IS NULL OR {MARK} <> f.mark
 ), numbered AS (
     SELECT *, row_number() OVER (PARTITION BY gone ORDER BY seq, place) AS number, count(*) OVER (PARTITION BY gone) AS of
@@ -136,7 +137,8 @@ SELECT i.of, i.id, {_NAME} FROM numbered i JOIN instances_task t ON t.id = i.tas
 
 _LEFT = f"""
 WITH lost AS (SELECT id FROM ({_FROZEN}) f EXCEPT SELECT id FROM weops_reached), numbered AS (
-    SELECT i.*, count(*) OVER () AS of FROM lost JOIN instances_instance i ON i.id = lost.id
+    SELECT i.*, count(*) OVER () AS of FROM lost JOIN instances_instance i
+        ON i.id = lost.id AND (%(sight)s::bigint[] IS NULL OR i.project_id = ANY(%(sight)s::bigint[]))
     ORDER BY i.id LIMIT {NAMED}
 )
 SELECT i.of, i.id, {_NAME} FROM numbered i JOIN instances_task t ON t.id = i.task_id ORDER BY i.id
@@ -146,16 +148,17 @@ SELECT i.of, i.id, {_NAME} FROM numbered i JOIN instances_task t ON t.id = i.tas
 def difference(frozen: FrozenSet) -> Difference:
     """Compares the set with the present: marks, and for sets with downstream who has come and who has left.
 
-    Downstream is what the set's user sees now. Changes nothing, and locks nothing: whoever applies the set meets what
-    changes after this call as a refusal.
+    Downstream is what the set's user sees now, and what that user does not see any more is gone. Changes nothing, and
+    locks nothing: whoever applies the set meets what changes after this call as a refusal.
     """
     reach = Reach.of(frozen.kind, frozen.options)
+    seen = downstream.sight(frozen.user)
     with connection.cursor() as cursor:
-        cursor.execute(_CHANGED, {"set": frozen.pk})
+        cursor.execute(_CHANGED, {"set": frozen.pk, "sight": seen})
         rows = cursor.fetchall()
     changed = [(of, Changed(pk, name, then, now)) for gone, of, pk, name, then, now in rows if not gone]
     gone = [(of, Named(pk, f"#{pk}")) for is_gone, of, pk, *_ in rows if is_gone]
-    joined, left = _closure(frozen, reach) if reach else ([], [])
+    joined, left = _closure(frozen, reach, seen) if reach else ([], [])
     return Difference(
         tuple(one for _, one in changed),
         tuple(one for _, one in gone),
@@ -165,19 +168,21 @@ def difference(frozen: FrozenSet) -> Difference:
     )
 
 
-def _closure(frozen: FrozenSet, reach: Reach) -> tuple[list[tuple[int, Named]], list[tuple[int, Named]]]:
+def _closure(
+    frozen: FrozenSet, reach: Reach, seen: list[int] | None
+) -> tuple[list[tuple[int, Named]], list[tuple[int, Named]]]:
     """Who has come and who has left downstream, each with how many there are."""
     roots = Roots(
         "SELECT unnest(instance_ids) FROM instances_frozenroots WHERE frozen_set_id = %s", (frozen.pk,)
     )
-    seen = downstream.sight(frozen.user)
     with downstream.reached() as cursor:
         found = downstream.start(cursor, roots, seen)
         downstream.spread(cursor, reach, seen, found)
         downstream.prune(cursor, reach)
-        return _named(cursor, _JOINED, frozen), _named(cursor, _LEFT, frozen)
+        values = {"set": frozen.pk, "sight": seen}
+        return _named(cursor, _JOINED, values), _named(cursor, _LEFT, values)
 
 
-def _named(cursor: CursorWrapper, statement: str, frozen: FrozenSet) -> list[tuple[int, Named]]:
-    cursor.execute(statement, {"set": frozen.pk})
+def _named(cursor: CursorWrapper, statement: str, values: dict[str, Any]) -> list[tuple[int, Named]]:
+    cursor.execute(statement, values)
     return [(of, Named(pk, name)) for of, pk, name in cursor.fetchall()]
