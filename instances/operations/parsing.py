@@ -7,13 +7,20 @@ from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
+# What is kept on record of every operation, shown in lists, and copied to each instance has an end.
+MOST_TEXTS, MOST_CHARS = 200, 128 * 1024
+MOST_SAID = 500
+# Times that can be told in every time zone, and that databases and browsers know.
+EARLIEST, LATEST = dt.datetime(1900, 1, 1, tzinfo=dt.UTC), dt.datetime(9000, 1, 1, tzinfo=dt.UTC)
+
 
 class OptionError(ValueError):
     """An option that cannot be: `field` names it, the message says what to write instead."""
 
     def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+        # It repeats what was sent, however long that was.
+        super().__init__(message if len(message) <= MOST_SAID else f"{message[:MOST_SAID]} ...")
+        self.field = str(field)[:100]
 
 
 def only(given: Mapping[str, Any], known: Collection[str]) -> None:
@@ -41,12 +48,17 @@ def flag(given: Mapping[str, Any], name: str) -> bool:
 
 
 def texts(given: Mapping[str, Any], name: str) -> dict[str, str]:
-    """Names and values; empty if it is not given."""
+    """Names and values, up to MOST_TEXTS of them with MOST_CHARS characters in all; empty if it is not given."""
     value = given.get(name) or {}
     if not isinstance(value, Mapping) or not all(
         storable(key) and key and storable(text) for key, text in value.items()
     ):
         raise OptionError(name, "Write names and their values, both as texts.")
+    if len(value) > MOST_TEXTS or sum(len(key) + len(text) for key, text in value.items()) > MOST_CHARS:
+        raise OptionError(
+            name,
+            f"Write at most {MOST_TEXTS} names, with {MOST_CHARS:,} characters in all of them and their values.",
+        )
     return dict(value)
 
 
@@ -56,13 +68,16 @@ def storable(value: Any) -> bool:
 
 
 def moment(given: Mapping[str, Any], name: str) -> dt.datetime | None:
-    """A time with its zone, from an ISO text or as it is; None if it is not given or empty."""
+    """A time with its zone, from an ISO text or as it is, in UTC; None if it is not given or empty.
+
+    It lies between EARLIEST and LATEST: one at the end of the calendar could be written down, and not shown in any zone.
+    """
     value = given.get(name)
     if value is None or value == "":
         return None
     try:
         found = value if isinstance(value, dt.datetime) else parse_datetime(value)
-        if found is not None and found.tzinfo is not None:
+        if found is not None and found.tzinfo is not None and EARLIEST <= found <= LATEST:
             return found.astimezone(dt.UTC)
     except (TypeError, ValueError, OverflowError):
         pass
