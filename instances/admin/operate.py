@@ -202,7 +202,7 @@ def set_view(model_admin: "InstanceAdmin", request: HttpRequest, token: UUID) ->
     """The instances of a previewed set, page by page in the order of applying, for whoever asked for the preview."""
     frozen = FrozenSet.objects.filter(token=token, user=signed_in(request)).first()
     if frozen is None or frozen.kind not in _BY_KIND:
-        raise Http404("There is no such preview: it was somebody else's, or is older than a day.")
+        raise Http404("There is no such preview: it was somebody else's, or is too old.")
     text = request.GET.get("from", "0")
     start = int(text) // PAGE * PAGE if text.isdecimal() and len(text) <= 9 else 0
     context = {

@@ -11,9 +11,10 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import QuerySet
 
 from instances.models import FrozenSet, Instance, OperationRecord
-from instances.operations import applying, hints, selection, undoing
+from instances.operations import applying, hints, retention, selection, undoing
 from instances.operations import preview as previews
 from instances.operations.base import InstanceOperation, get
+from instances.operations.parsing import OptionError
 from instances.operations.records import UNFINISHED, begin
 from instances.operations.selection import Difference
 
@@ -35,7 +36,7 @@ class Preview:
 
 
 class UnknownPreview(LookupError):
-    """There is no preview with this token, or it is somebody else's, or older than a day."""
+    """There is no preview with this token, or it is somebody else's, or too old."""
 
 
 class StalePreview(Exception):
@@ -59,10 +60,10 @@ def preview(
 ) -> Preview:
     """Freezes the chosen instances, and for a rerun what its options add downstream, and says what would happen.
 
-    Changes nothing but the set that it writes down. `user` None is the system. Raises KeyError for an unknown kind and
-    OptionError.
+    Changes nothing but the set that it writes down. `user` None is the system. Raises KeyError for an unknown kind,
+    OptionError, and NotUndoable for `undo`, which has functions of its own.
     """
-    return _previewed(get(kind), roots, user, options or {})
+    return _previewed(_chosen_kind(kind), roots, user, options or {})
 
 
 @transaction.atomic
@@ -80,12 +81,16 @@ def _previewed(
     frozen = _freeze(operation, roots, user, options)
     frozen.summary = previews.summary(frozen, operation, user)
     frozen.save(update_fields=["summary"])
+    if user is not None:
+        retention.keep_newest(user.pk)
     return Preview(frozen.token, frozen, frozen.summary)
 
 
 def _freeze(
     operation: InstanceOperation, roots: Roots, user: User | None, options: Mapping[str, Any]
 ) -> FrozenSet:
+    if not isinstance(options, Mapping):
+        raise OptionError("options", "Write the options as names and their values.")
     parsed = operation.parse(options)
     operation.check(parsed)
     return selection.freeze(operation.kind, roots, user=user, options=operation.as_json(parsed))
@@ -103,7 +108,7 @@ def apply(
         # Locked, so that of two who send the same token the second finds the first one's record.
         frozen = FrozenSet.objects.select_for_update(of=("self",)).filter(token=token, user=user).first()
         if frozen is None:
-            raise UnknownPreview("There is no such preview: it was somebody else's, or is older than a day.")
+            raise UnknownPreview("There is no such preview: it was somebody else's, or is too old.")
         record = OperationRecord.objects.filter(frozen_set=frozen).first()
         if record is None:
             _check_reason(get(frozen.kind), reason)
@@ -124,8 +129,8 @@ def run(
     options: Mapping[str, Any] | None = None,
     background: bool | None = None,
 ) -> OperationRecord:
-    """Freezes and applies at once. Raises KeyError for an unknown kind, OptionError, ReasonRequired."""
-    operation = get(kind)
+    """Freezes and applies at once. Raises KeyError for an unknown kind, OptionError, ReasonRequired; NotUndoable for `undo`."""
+    operation = _chosen_kind(kind)
     _check_reason(operation, reason)
     with transaction.atomic():
         frozen = _freeze(operation, roots, user, options or {})
@@ -140,8 +145,24 @@ def undo(
     with transaction.atomic():
         _check_undoable(record)
         frozen = _freeze(get(undoing.KIND), undoing.done_by(record), user, {"operation": record.pk})
+        _check_something_left(frozen)
         undone = begin(frozen, user=user, reason=reason, source=source, undoes=record)
     return _go_on(undone, background)
+
+
+def _chosen_kind(kind: str) -> InstanceOperation:
+    """An operation on instances of one's choice. An undo is none: whatever it undoes is undone as a whole, and once."""
+    if kind == undoing.KIND:
+        raise NotUndoable("An operation is undone by its record, not by instances.")
+    return get(kind)
+
+
+def _check_something_left(frozen: FrozenSet) -> None:
+    """An undo of nothing would count as the one undo that there is: for instance of who sees none of the instances."""
+    if not frozen.total:
+        raise NotUndoable(
+            "None of the instances that it changed is there any more, or they are not yours to see."
+        )
 
 
 def _check_reason(operation: InstanceOperation, reason: str) -> None:
@@ -153,6 +174,7 @@ def _undone(frozen: FrozenSet) -> OperationRecord | None:
     """The record that the set is to undo, if it is an undo."""
     if frozen.kind != undoing.KIND:
         return None
+    _check_something_left(frozen)
     record = OperationRecord.objects.get(pk=frozen.options["operation"])
     _check_undoable(record)
     return record

@@ -4,11 +4,14 @@ import datetime as dt
 from functools import partial
 
 from django.db import connection
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from instances.engine.transactions import retried
 from instances.models import FrozenSet
 
+# Previews of one account that wait to be applied: each writes down its whole set, up to a million instances a click.
+NEWEST = 20
 # How long a set stays that was previewed and never applied, and the ids of one that was.
 KEPT = dt.timedelta(days=1)
 
@@ -31,8 +34,20 @@ def hourly(keep_days: int) -> None:
 def remove_unapplied(limit: int = 50) -> int:
     """Removes sets that were previewed a day ago and never applied; how many."""
     old = FrozenSet.objects.filter(created_at__lt=Now() - KEPT, record=None).order_by("created_at")
+    return _delete_unapplied(old[:limit])
+
+
+def keep_newest(user_id: int, most: int = NEWEST) -> None:
+    """Removes the account's previews that were never applied, but for the newest ones; in the caller's transaction."""
+    waiting = FrozenSet.objects.filter(created_at__gte=Now() - KEPT, user=user_id, record=None)
+    older = list(waiting.order_by("-created_at", "-id").values_list("id", flat=True)[most:])
+    _delete_unapplied(FrozenSet.objects.filter(pk__in=older).order_by("id"))
+
+
+def _delete_unapplied(rows: QuerySet[FrozenSet]) -> int:
+    """Removes those of `rows` that nobody has applied or is applying; how many it looked at."""
     # Whoever applies one right now holds its row; a second look, under the lock, tells whether it has a record by then.
-    locked = list(old.select_for_update(of=("self",), skip_locked=True).values_list("id", flat=True)[:limit])
+    locked = list(rows.select_for_update(of=("self",), skip_locked=True).values_list("id", flat=True))
     _delete_sets(list(FrozenSet.objects.filter(pk__in=locked, record=None).values_list("id", flat=True)))
     return len(locked)
 

@@ -28,7 +28,7 @@ class Undo(InstanceOperation):
 
     def parse(self, given: Mapping[str, Any]) -> dict[str, Any]:
         number = given.get("operation")
-        if type(number) is not int or set(given) != {"operation"}:
+        if type(number) is not int or not 0 < number < 2**63 or set(given) != {"operation"}:
             raise OptionError("operation", "Write the number of the operation that is to be undone, no more.")
         return {"operation": number}
 
