@@ -86,9 +86,9 @@ class RunForm(ReasonForm):
             moment = dt.datetime.fromisoformat(text)
         except ValueError:
             raise ValidationError("Write it as 2026-03-25 08:00:00.") from None
-        if moment.tzinfo is not None:
-            return moment.astimezone(dt.UTC)
         try:
+            if moment.tzinfo is not None:
+                return moment.astimezone(dt.UTC)
             instant, exists = first_instant(zone(self.task.timezone), moment.replace(microsecond=0))
         except (ValueError, OverflowError):
             raise ValidationError("There is no such time.") from None

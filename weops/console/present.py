@@ -55,7 +55,11 @@ def plain_time(value: dt.datetime | None, in_zone: str = "") -> str:
     """yyyy-MM-dd HH:mm:ss in the zone `in_zone`, or in the zone of the page; empty for None."""
     if value is None:
         return ""
-    local = value.astimezone(zone(in_zone)) if in_zone else timezone.localtime(value)
+    try:
+        local = value.astimezone(zone(in_zone)) if in_zone else timezone.localtime(value)
+    except OverflowError:
+        # At the ends of the calendar the clocks of other zones are beyond it; one such row must not cost the whole page.
+        local = value
     return f"{local:%Y-%m-%d %H:%M:%S}"
 
 
