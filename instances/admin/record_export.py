@@ -23,7 +23,8 @@ from weops.console.present import plain_time
 from weops.console.scoped import signed_in
 
 PORTION = 2_000
-RISKY = ("=", "+", "-", "@")
+# With their full-width forms, which some spreadsheets read alike.
+RISKY = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 RECORD_COLUMNS = (
     "id",
@@ -62,7 +63,7 @@ ITEM_COLUMNS = (
 def defused(value: Any) -> str:
     """The text of a cell that no spreadsheet takes for a formula, and no control character hides in."""
     text = "" if value is None else str(value)
-    if text.startswith(RISKY) or any(ord(sign) < 32 or ord(sign) == 127 for sign in text[:1]):
+    if text.lstrip().startswith(RISKY) or any(ord(sign) < 32 or ord(sign) == 127 for sign in text[:1]):
         text = f"'{text}"
     return "".join(sign if sign in "\t\n" or (ord(sign) >= 32 and ord(sign) != 127) else " " for sign in text)
 

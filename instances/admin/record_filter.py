@@ -36,7 +36,8 @@ def visible_items(user: AnyUser) -> QuerySet[OperationItem]:
 
 
 def visible_records(queryset: QuerySet[Any], user: AnyUser) -> QuerySet[Any]:
-    """Records of operations on instances or tasks of projects that the user sees, and of what the user exported."""
+    """Records of operations on instances or tasks of projects that the user sees, of what the user exported, and of what
+    the user asked for that turned out to be on nothing."""
     ids = access.project_ids(user, Right.VIEW)
     if ids is None:
         return queryset
@@ -45,7 +46,8 @@ def visible_records(queryset: QuerySet[Any], user: AnyUser) -> QuerySet[Any]:
     # Of the time before projects were kept on record: one look at the outcomes of each.
     on_instances = Exists(visible_items(user).filter(operation=OuterRef("pk")))
     without = own | Q(options__task__in=list(tasks)) | Q(on_instances)
-    return queryset.filter(Q(project_ids__overlap=ids) | Q(without, project_ids__isnull=True))
+    on_nothing = Q(operator=user.pk, project_ids=[])
+    return queryset.filter(Q(project_ids__overlap=ids) | on_nothing | Q(without, project_ids__isnull=True))
 
 
 def operator_of(record: OperationRecord) -> str:
