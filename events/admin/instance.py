@@ -76,7 +76,7 @@ class EventInstanceAdmin(ReadOnlyAdmin):
     @admin.display(description="Event name")
     def event_cell(self, row: EventInstance) -> SafeString:
         return format_html(
-            '<span class="wo-two-lines"><a class="wo-link" href="{}">{}</a><span class="wo-dim">{}</span></span>',
+            '<span class="wo-two-lines"><a class="wo-link wo-time" href="{}">{}</a><span class="wo-dim">{}</span></span>',
             reverse("admin:events_event_change", args=(row.event_id,)),
             row.event.name,
             row.event.project.name,
@@ -126,7 +126,7 @@ class EventInstanceAdmin(ReadOnlyAdmin):
     @admin.display(description="Operations")
     def operations_cell(self, row: EventInstance) -> SafeString:
         return format_html(
-            '<a class="wo-link" href="{}">View consumption task</a> <span class="wo-dim">{}</span>',
+            '<a class="wo-link wo-time" href="{}">View consumption task</a> <span class="wo-dim">{}</span>',
             reverse("admin:events_eventinstance_change", args=(row.pk,)),
             f"{row.consumers:,}",
         )

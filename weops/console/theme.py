@@ -34,6 +34,11 @@ def _link(title: str, icon: str, model_label: str) -> dict[str, Any]:
     }
 
 
+def _among_event_instances(request: HttpRequest) -> bool:
+    """Near misses, whose address lies below, have a link of their own."""
+    return "/events/eventinstance/" in request.path and "/near-misses/" not in request.path
+
+
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "WeOps",
     "SITE_HEADER": "WeOps",
@@ -70,8 +75,12 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     {"title": "Overview", "icon": "monitoring", "link": reverse_lazy("admin:index")},
                     _link("Instances", "view_list", "instances.Instance"),
+                    _link("Backfill plans", "date_range", "instances.BackfillPlan"),
                     _link("Operation records", "history", "instances.OperationRecord"),
-                    _link("Event instances", "notifications", "events.EventInstance"),
+                    {
+                        **_link("Event instances", "notifications", "events.EventInstance"),
+                        "active": _among_event_instances,
+                    },
                     {
                         "title": "Near misses",
                         "icon": "notification_important",
