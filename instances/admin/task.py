@@ -12,6 +12,7 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
@@ -25,6 +26,7 @@ from instances.engine.schedule import ScheduleError, describe
 from instances.engine.schedule_types import CYCLE_FIELDS
 from instances.engine.states import TaskStatus
 from instances.models import Task, TaskVersion
+from instances.operations.backfill_options import MOST_TASKS
 from instances.run_once import RunOnce
 from instances.task_operations import barred
 from weops.console.present import NOTHING, badge, stamp
@@ -65,6 +67,7 @@ class TaskAdmin(ScopedAdmin):
         "submit_tasks",
         "take_tasks_offline",
         "change_owner_of_tasks",
+        "backfill_tasks",
     )
     readonly_fields = (
         "status_cell",
@@ -322,6 +325,13 @@ class TaskAdmin(ScopedAdmin):
     @admin.action(description="Take offline", permissions=["change"])
     def take_tasks_offline(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse | None:
         return task_steps.chosen_view(self, request, "offline", chosen)
+
+    @admin.action(description="Backfill", permissions=["operate"])
+    def backfill_tasks(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse:
+        ids = chosen.order_by("pk").values_list("pk", flat=True)[:MOST_TASKS]
+        return redirect(
+            f"{reverse('admin:instances_backfillplan_add')}?{urlencode({'tasks': list(ids)}, doseq=True)}"
+        )
 
     @admin.action(description="Change owner", permissions=["change"])
     def change_owner_of_tasks(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse | None:

@@ -25,7 +25,7 @@ from instances.operations import backfill_options, backfill_preview, records
 from instances.operations.backfill_preview import PlanPreview
 from instances.operations.parsing import OptionError
 from weops.projects import access
-from weops.projects.access import Right
+from weops.projects.access import AnyUser, Right
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def visible(user: User | None) -> QuerySet[BackfillPlan]:
     return rows if ids is None else rows.filter(project_ids__overlap=ids)
 
 
-def may_steer(plan: BackfillPlan, user: User | None) -> bool:
+def may_steer(plan: BackfillPlan, user: AnyUser | None) -> bool:
     """Whether `user` may pause, resume and stop it: may operate in all of its projects."""
     return user is None or all(Right.OPERATE in access.rights(user, pk) for pk in plan.project_ids)
 

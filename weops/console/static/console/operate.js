@@ -1,8 +1,8 @@
-/* The page of an operation: previews again when an option changes, fills in values of chosen parameters, adds lines. */
+/* The pages of an operation and of a new backfill plan: previews again when an option changes, fills in values of chosen parameters, adds lines. */
 "use strict";
 document.addEventListener("DOMContentLoaded", () => {
   const form = document.getElementById("wo-operate"), state = document.getElementById("wo-preview-state");
-  const PARTS = ["wo-preview", "wo-apply", "wo-candidates", "wo-form-errors"];
+  const PARTS = ["wo-preview", "wo-apply", "wo-candidates", "wo-picks", "wo-form-errors"];
   const part = (id) => document.getElementById(id);
   const quick = () => part("wo-preview").dataset.quick === "1";
   let timer = 0, asking = null;
@@ -35,7 +35,7 @@ document.addEventListener("DOMContentLoaded", () => {
     PARTS.forEach((id) => {
       const old = part(id), now = fresh.getElementById(id);
       // A list of ticks stays under the hand that ticks it.
-      if (!old || !now || (id === "wo-candidates" && old.contains(document.activeElement) && now.childElementCount)) { return; }
+      if (!old || !now || ((id === "wo-candidates" || id === "wo-picks") && old.contains(document.activeElement) && now.childElementCount)) { return; }
       old.replaceWith(document.importNode(now, true));
     });
     state.textContent = "";

@@ -1,4 +1,4 @@
-/* The page of an operation: the bar is read again every second while it lives, buttons and outcomes now and then. */
+/* The pages of an operation and of a backfill plan: the bar is read again every second while it lives, buttons and outcomes now and then. */
 "use strict";
 document.addEventListener("DOMContentLoaded", () => {
   const address = document.getElementById("wo-record").dataset.progress;

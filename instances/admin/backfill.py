@@ -1,0 +1,326 @@
+"""Backfill plans: the list with how far each is, the form with a live preview, the page of one with pause, resume and stop.
+
+    GET add/                   the options as they are by default; `tasks` in the address chooses tasks
+    POST add/                  the preview; with JavaScript, after each change
+    POST add/ with `apply`     begins what the sent `token` stands for, unless something has changed since
+
+The pages decide nothing: `instances.operations.backfill` judges options, rights, and what has changed.
+"""
+
+import logging
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import OperationalError
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from instances.admin import backfill_page
+from instances.admin.backfill_form import PlanForm
+from instances.admin.backfill_page import PLAN_LOOKS, RUN_LOOKS
+from instances.models import BackfillPlan, Task
+from instances.models.backfill import RunState
+from instances.operations import OptionError, backfill
+from instances.operations.backfill import Token
+from instances.operations.backfill_options import Downstream, downstream_of
+from instances.operations.backfill_preview import PlanPreview
+from weops.console.paging import CappedPaginator, time_limit
+from weops.console.present import badge, or_nothing, span, stamp
+from weops.console.scoped import ReadOnlyAdmin, signed_in
+from weops.projects import access
+from weops.projects.access import Right
+
+log = logging.getLogger(__name__)
+
+SECONDS = 30
+# A larger plan is previewed anew only when one asks for it.
+QUICK = 20_000
+# Downstream tasks that are offered to be picked.
+MOST_PICKS = 200
+
+
+def _address(plan: BackfillPlan) -> str:
+    return reverse("admin:instances_backfillplan_change", args=(plan.pk,))
+
+
+@admin.register(BackfillPlan)
+class BackfillPlanAdmin(ReadOnlyAdmin):
+    project_path = None
+    change_list_template = "instances/backfill_list.html"
+    paginator = CappedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    list_display_links = None
+    list_display = (
+        "name_cell",
+        "state_cell",
+        "progress_cell",
+        "runs_cell",
+        "operator_cell",
+        "created_cell",
+        "took_cell",
+    )
+    list_filter = ("state",)
+    search_fields = ("name", "created_by_name", "=id")
+    search_help_text = "Name, operator or id"
+    sortable_by = ()
+    ordering = ("-id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request) & backfill.visible(signed_in(request))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return access.has_anywhere(request.user, Right.OPERATE)
+
+    # The list
+
+    @admin.display(description="Plan")
+    def name_cell(self, plan: BackfillPlan) -> SafeString:
+        return format_html(
+            '<span class="wo-two-lines"><a class="wo-link" href="{}">{}</a><span class="wo-dim">#{} · {} to {}</span></span>',
+            _address(plan),
+            plan.name,
+            plan.pk,
+            plan.options["ranges"][0][0],
+            plan.options["ranges"][-1][1],
+        )
+
+    @admin.display(description="State")
+    def state_cell(self, plan: BackfillPlan) -> SafeString:
+        return badge(PLAN_LOOKS, plan.state, title=plan.message)
+
+    @admin.display(description="Complete, successful")
+    def progress_cell(self, plan: BackfillPlan) -> SafeString:
+        rows = ((plan.percent_complete, "complete", "blue"), (plan.percent_successful, "successful", "green"))
+        return format_html(
+            '<span class="wo-two-lines">{}</span>',
+            format_html_join(
+                "",
+                '<span class="wo-nowrap"><span class="wo-meter wo-{}" role="img" aria-label="{}% {}">'
+                '<span style="width:{}%"></span></span><span class="wo-number">{}%</span> <span class="wo-dim">{}</span></span>',
+                ((tone, f"{share:g}", word, f"{share:g}", f"{share:g}", word) for share, word, tone in rows),
+            ),
+        )
+
+    @admin.display(description="Runs")
+    def runs_cell(self, plan: BackfillPlan) -> Any:
+        counts = [
+            f"{getattr(plan, state):,} {RUN_LOOKS[state].text.lower()}"
+            for state in RUN_LOOKS
+            if state != RunState.SKIPPED and getattr(plan, state)
+        ]
+        said = ", ".join(counts)
+        return format_html('<span class="wo-two-lines"><span>{}</span><span class="wo-dim">{}</span></span>',
+                           f"{plan.total:,}", said) if said else or_nothing("")  # fmt: skip
+
+    @admin.display(description="Operator")
+    def operator_cell(self, plan: BackfillPlan) -> str:
+        return plan.created_by_name or "(system)"
+
+    @admin.display(description="At")
+    def created_cell(self, plan: BackfillPlan) -> SafeString:
+        return stamp(plan.created_at)
+
+    @admin.display(description="Took")
+    def took_cell(self, plan: BackfillPlan) -> str:
+        return span(plan.finished_at - plan.created_at) if plan.finished_at else "–"
+
+    # One plan
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("<int:pk>/progress/", view(self.progress), name="instances_backfillplan_progress"),
+            path("<int:pk>/pause/", view(self.pause), name="instances_backfillplan_pause"),
+            path("<int:pk>/resume/", view(self.resume), name="instances_backfillplan_resume"),
+            path("<int:pk>/stop/", view(self.stop), name="instances_backfillplan_stop"),
+            *super().get_urls(),
+        ]
+
+    def visible(self, request: HttpRequest, pk: int | str) -> BackfillPlan:
+        """The plan, if the user may see it; raises Http404 for every other number, existing or not."""
+        try:
+            found: BackfillPlan = self.get_queryset(request).get(pk=int(pk))
+        except (BackfillPlan.DoesNotExist, ValueError, OverflowError):
+            raise Http404("There is no such plan, or it is about projects that you cannot see.") from None
+        return found
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        plan = self.visible(request, object_id)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": plan,
+            "title": f"Backfill plan #{plan.pk}",
+            "page": backfill_page.build(plan, request.user, request.GET),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "instances/backfill_detail.html", context)
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return redirect("admin:instances_backfillplan_change", object_id)
+
+    @method_decorator([require_GET, never_cache])
+    def progress(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The bar and the counts alone, for the page that looks again every second."""
+        context = {"progress": backfill_page.progress(self.visible(request, pk))}
+        return TemplateResponse(request, "instances/backfill_progress.html", context)
+
+    @method_decorator(require_POST)
+    def pause(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return self._steer(request, pk, backfill.pause, "Paused: what is under way goes on.")
+
+    @method_decorator(require_POST)
+    def resume(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return self._steer(request, pk, backfill.resume, "It goes on.")
+
+    @method_decorator(require_POST)
+    def stop(self, request: HttpRequest, pk: int) -> HttpResponse:
+        running = request.POST.get("running") == "on"
+        return self._steer(request, pk, backfill.stop, "It is being stopped.", running=running)
+
+    def _steer(self, request: HttpRequest, pk: int, step: Any, said: str, **options: Any) -> HttpResponse:
+        plan = self.visible(request, pk)
+        reason = request.POST.get("reason", "")
+        try:
+            done = step(plan, user=signed_in(request), source="admin", reason=reason, **options)
+        except PermissionDenied as error:
+            messages.error(request, str(error))
+        else:
+            if done:
+                messages.success(request, said)
+            else:
+                now = BackfillPlan.objects.get(pk=plan.pk).get_state_display()
+                messages.warning(request, f"Nothing was done: the plan is {now.lower()}.")
+        return redirect(_address(plan))
+
+    # A new plan
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        page = _NewPlan(self, request)
+        try:
+            with time_limit(SECONDS):
+                if request.method != "POST":
+                    return page.show()
+                if "apply" not in request.POST:
+                    return page.preview()
+            return page.begin()
+        except OperationalError as error:
+            log.warning("a preview of a backfill gave up: %s", error)
+            return HttpResponse(
+                f"The database needed more than {SECONDS} seconds for this plan, and nothing was done. "
+                "Choose fewer tasks or shorter ranges.",
+                content_type="text/plain; charset=utf-8",
+                status=503,
+            )
+
+
+class _NewPlan:
+    """One request for the page of a new plan. `show` is the last step of all others."""
+
+    def __init__(self, model_admin: BackfillPlanAdmin, request: HttpRequest) -> None:
+        self.model_admin = model_admin
+        self.request = request
+        self.user = signed_in(request)
+        self.form = PlanForm(
+            request.POST if request.method == "POST" else None, user=self.user, query=request.GET
+        )
+        self.shown: PlanPreview | None = None
+        self.token: Token | None = None
+        self.problem = ""
+
+    def preview(self) -> HttpResponse:
+        options = self._options()
+        if options is not None:
+            try:
+                self.shown, self.token = backfill.preview(options, user=self.user)
+            except OptionError as error:
+                self.form.refuse(error)
+        return self.show()
+
+    def _options(self) -> dict[str, Any] | None:
+        """None: they cannot be read, which the form says then."""
+        if not self.form.is_valid():
+            return None
+        try:
+            return self.form.given()
+        except OptionError as error:
+            self.form.refuse(error)
+            return None
+
+    def begin(self) -> HttpResponse:
+        options = self._options()
+        if options is None:
+            return self.show()
+        try:
+            plan = backfill.create(
+                options,
+                user=self.user,
+                source="admin",
+                reason=self.request.POST.get("reason", ""),
+                name=self.form.cleaned_data["name"],
+                token=self.request.POST.get("token", "") or "none",
+            )
+        except backfill.StalePlan:
+            self.problem = (
+                "Nothing was begun: options, tasks or instances have changed since the preview. This is the preview of "
+                "now; look at it and go on."
+            )
+        except OptionError as error:
+            if error.field != "token":
+                self.form.refuse(error)
+                return self.show()
+            self.problem = str(error)
+        else:
+            return redirect(_address(plan))
+        with time_limit(SECONDS):
+            return self.preview()
+
+    def show(self) -> HttpResponse:
+        chosen = list(self.form.operable().filter(pk__in=self.form.task_ids))
+        context = {
+            **self.model_admin.admin_site.each_context(self.request),
+            "opts": self.model_admin.opts,
+            "title": "New backfill plan",
+            "form": self.form,
+            "chosen": chosen,
+            "missing": len(self.form.task_ids) - len(chosen),
+            "found": self.form.found(),
+            "picks": self._picks(chosen),
+            "preview": self.shown,
+            "started": self.shown.summary["new"] + self.shown.summary["again"] if self.shown else 0,
+            "quick": self.shown is None or self.shown.summary["total"] <= QUICK,
+            "token": str(self.token or ""),
+            "problem": self.problem,
+            "reason": self.request.POST.get("reason", ""),
+        }
+        return TemplateResponse(self.request, "instances/backfill_new.html", context)
+
+    def _picks(self, chosen: list[Task]) -> list[tuple[Task, bool]]:
+        """(downstream task, whether it is picked), if they are to be picked by hand."""
+        if not self.form.by_hand or not chosen:
+            return []
+        picked = set(self.form.picked)
+        found = downstream_of([task.pk for task in chosen], Downstream.ALL, user=self.user)
+        return [(task, task.pk in picked) for task in found[:MOST_PICKS]]
