@@ -22,7 +22,7 @@ from instances.engine.lifecycle.common import (
     take_back,
 )
 from instances.engine.lifecycle.holds import freeze, thaw
-from instances.engine.states import LABELS, OPERATIONS, WAITING, Operation, State
+from instances.engine.states import LABELS, OPERATIONS, WAITING, Operation, SelfDependency, State
 from instances.engine.transactions import retried
 
 Image = dict[str, Any]
@@ -31,6 +31,8 @@ Images = Mapping[int, Image]
 Undone = tuple[dict[int, str], Touched, dict[int, str]]
 
 _WAITS = (State.WAIT_EVENT, State.WAIT_UPSTREAM)
+# Arrays of a statement, and the columns of an image that fill them.
+_TRIES = {"lives": "life_round", "tries": "tries"}
 # Undo takes back what these did; freezing and thawing undo each other.
 _ENDS = (Operation.TERMINATE, Operation.MARK_SUCCESS)
 KINDS = (*_ENDS, Operation.RERUN, Operation.FREEZE, Operation.THAW)
@@ -84,9 +86,9 @@ def restore(before: Images, after: Images, operation: int | None, undone_kind: s
         }
         if undone_kind == Operation.MARK_SUCCESS:
             reasons |= _consequences(cursor, [pk for pk in ids if pk not in reasons], after)
-        able = [pk for pk in ids if pk not in reasons]
+        able = {pk: now[pk] for pk in ids if pk not in reasons}
         if listens:
-            before = _events_back(able, before, undone_kind)
+            before = _events_back(list(able), before, undone_kind)
         changed, touched = (
             _back(cursor, able, before, after, operation, undone_kind) if able else ({}, Touched())
         )
@@ -164,25 +166,36 @@ def _events_back(ids: Sequence[int], before: Images, kind: str) -> Images:
 
 
 def _back(
-    cursor: Any, ids: list[int], before: Images, after: Images, operation: int | None, kind: str
+    cursor: Any,
+    now: Images,
+    before: Images,
+    after: Images,
+    operation: int | None,
+    kind: str,
 ) -> Change:
-    """Takes the instances back, all of which may be."""
+    """Takes instances back, all of which may be: those of `now`, as they are."""
+    ids = sorted(now)
     if kind in (Operation.FREEZE, Operation.THAW):
         return _hold_as(ids, before, operation)
     touched = Touched()
     take_back(cursor, ids, "Taken back: what had queued it was undone.", touched)
-    values = {
+    values: dict[str, Any] = {
         "ids": ids,
         "before": [json.dumps(before[pk]) for pk in ids],
         "since": [after[pk]["at"] for pk in ids],
+        "successes": [pk for pk in ids if before[pk]["state"] == State.SUCCESS],
         "operation": operation,
     }
     if kind == Operation.MARK_SUCCESS:
         _children_back(cursor, values, touched)
-    cursor.execute(
-        statements.EDGES_OF_LIFE if kind == Operation.RERUN else statements.EDGES_OF_WAITING, values
-    )
-    cursor.execute(statements.TRY_AGAIN, values)
+    if kind == Operation.RERUN:
+        cursor.execute(statements.EDGES_OF_LIFE, values | _edges_before(now, before))
+    else:
+        waiting = [pk for pk in ids if before[pk]["state"] in _WAITS]
+        cursor.execute(statements.EDGES_OF_WAITING, values | {"waiting": waiting})
+    queued = [pk for pk in ids if before[pk]["state"] in WAITING]
+    tries = {name: [before[pk][column] for pk in queued] for name, column in _TRIES.items()}
+    cursor.execute(statements.TRY_AGAIN, {"queued": queued, **tries})
     cursor.execute(statements.LIFE_BACK if kind == Operation.RERUN else statements.END_BACK, values)
     changed = {}
     for instance_id, old, group_id, lane, old_lane in cursor.fetchall():
@@ -190,8 +203,25 @@ def _back(
         touched.freed(group_id, None, lane)
         touched.freed(None, None, old_lane)
     touched.instances = len(changed)
-    release(cursor, [pk for pk in changed if before[pk]["state"] == State.SUCCESS], touched)
+    release(cursor, values["successes"], touched)
     return changed, touched
+
+
+def _edges_before(now: Images, before: Images) -> dict[str, Any]:
+    """The edges that did not count, or were open, in the lives before; and which of those lives were orderly."""
+    columns: dict[str, Any] = {
+        "orderly": [
+            pk
+            for pk, row in now.items()
+            if (before[pk]["self_dependency"] or row["self_dependency"]) == SelfDependency.ORDERLY
+        ]
+    }
+    for name in ("waived", "open"):
+        edges = [(pk, *edge) for pk in now for edge in before[pk][name]]
+        columns[f"{name}_ids"] = [edge[0] for edge in edges]
+        columns[f"{name}_tasks"] = [edge[1] for edge in edges]
+        columns[f"{name}_times"] = [edge[2] for edge in edges]
+    return columns
 
 
 def _children_back(cursor: Any, values: dict[str, Any], touched: Touched) -> None:

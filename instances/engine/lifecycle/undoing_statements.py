@@ -33,7 +33,7 @@ ORDER BY i.id FOR UPDATE
 _NAME = "t.name || ' ' || to_char({0}.data_time, 'YYYY-MM-DD HH24:MI:SS')"
 
 PRESENT = f"""
-SELECT i.id, i.state, i.life_round, i.total_runs, i.frozen_at, i.thaw_at, {_NAME.format("i")} AS name
+SELECT i.id, i.state, i.life_round, i.total_runs, i.frozen_at, i.thaw_at, t.self_dependency, {_NAME.format("i")} AS name
 FROM instances_instance i JOIN instances_task t ON t.id = i.task_id WHERE i.id = ANY(%(ids)s)
 """  # noqa: S608 - constants
 
@@ -84,59 +84,53 @@ WITH old AS (
 SELECT id, lane FROM back WHERE old <> new
 """  # noqa: S608 - constants
 
+# Whether the parent of edge `e` is successful once this undo is over. Lists of ids are looked up by their hash: joined
+# instead, the planner would take them for a handful, and go through all of them for each edge.
+_MET = """
+(CASE WHEN e.upstream_id = ANY(%(ids)s::bigint[]) THEN e.upstream_id = ANY(%(successes)s::bigint[])
+      ELSE coalesce((SELECT u.state = 'success' FROM instances_instance u WHERE u.id = e.upstream_id), false) END)
+"""
+
+EDGES_OF_WAITING = f"""
+-- What goes back to waiting waits for what its parents are now, as if it had waited all the time.
+UPDATE instances_edge e SET satisfied_at = CASE WHEN e.satisfied_at IS NULL THEN now() END
+WHERE e.instance_id = ANY(%(waiting)s::bigint[]) AND e.removed_at IS NULL AND NOT e.waived
+  AND {_MET} <> (e.satisfied_at IS NOT NULL)
+"""  # noqa: S608 - constants
+
+
+def _listed(name: str) -> str:
+    """Whether edge `e` is among those of the images: (instance, upstream task, upstream data time)."""
+    columns = f"%({name}_ids)s::bigint[], %({name}_tasks)s::bigint[], %({name}_times)s::timestamptz[]"
+    return f"((e.instance_id, e.upstream_task_id, e.upstream_data_time) IN (SELECT * FROM unnest({columns})) IS TRUE)"  # noqa: S608
+
+
+_WAIVED = f"({_listed('waived')} OR (e.is_self AND e.instance_id <> ALL(%(orderly)s::bigint[])))"
+_SATISFIED = f"({_MET} OR NOT {_listed('open')})"
+
+EDGES_OF_LIFE = f"""
+-- The edges count as they did in the life before; satisfied is what was, and what has become so since. An edge that only
+-- the undone life had (it was told to be orderly) counts no more.
+UPDATE instances_edge e
+SET waived = {_WAIVED}, satisfied_at = CASE WHEN {_SATISFIED} THEN coalesce(e.satisfied_at, now()) END
+WHERE e.instance_id = ANY(%(ids)s::bigint[]) AND e.removed_at IS NULL
+  AND ({_SATISFIED} <> (e.satisfied_at IS NOT NULL) OR {_WAIVED} <> e.waived)
+"""  # noqa: S608 - constants
+
+TRY_AGAIN = """
+-- The record of a try that ended before anybody claimed it makes room: the same try may be dispatched again.
+UPDATE instances_execution x SET state = 'requeued'
+WHERE x.instance_id = ANY(%(queued)s::bigint[]) AND x.state = 'cancelled' AND x.run_started_at IS NULL
+  AND ((x.instance_id, x.life_round, x.try_number) IN (
+    SELECT * FROM unnest(%(queued)s::bigint[], %(lives)s::int[], %(tries)s::int[])) IS TRUE)
+"""
+
 _BEFORE = """
 before AS (
     SELECT id, image, image->>'state' AS state
     FROM unnest(%(ids)s::bigint[], %(before)s::jsonb[]) AS b(id, image)
 )
 """
-
-_PARENT_NOW = """
--- Whether the parent is successful once this undo is over.
-coalesce((SELECT coalesce(p.state, u.state) = 'success' FROM instances_instance u LEFT JOIN before p ON p.id = u.id
-          WHERE u.id = e.upstream_id), false)
-"""
-
-EDGES_OF_WAITING = f"""
--- What goes back to waiting waits for what its parents are now, as if it had waited all the time.
-WITH {_BEFORE}, now AS (
-    SELECT e.instance_id, e.upstream_task_id, e.upstream_data_time, {_PARENT_NOW} AS met
-    FROM before b JOIN instances_edge e ON e.instance_id = b.id
-    WHERE b.state IN ('wait_event', 'wait_upstream') AND e.removed_at IS NULL AND NOT e.waived
-)
-UPDATE instances_edge e SET satisfied_at = CASE WHEN now.met THEN now() END FROM now
-WHERE e.instance_id = now.instance_id AND e.upstream_task_id = now.upstream_task_id
-  AND e.upstream_data_time = now.upstream_data_time AND now.met <> (e.satisfied_at IS NOT NULL)
-"""  # noqa: S608 - constants
-
-EDGES_OF_LIFE = f"""
--- The edges count as they did in the life before; satisfied is what was, and what has become so since. An edge that only
--- the undone life had (it was told to be orderly) counts no more.
-WITH {_BEFORE}, now AS (
-    SELECT e.instance_id, e.upstream_task_id, e.upstream_data_time,
-           b.image->'waived' @> jsonb_build_array(listed.edge) OR (e.is_self AND coalesce(
-             nullif(b.image->>'self_dependency', ''), t.self_dependency) <> 'orderly') AS waived,
-           {_PARENT_NOW} OR NOT b.image->'open' @> jsonb_build_array(listed.edge) AS met
-    FROM before b JOIN instances_edge e ON e.instance_id = b.id JOIN instances_instance i ON i.id = b.id
-    JOIN instances_task t ON t.id = i.task_id
-    CROSS JOIN LATERAL (SELECT jsonb_build_array(e.upstream_task_id, e.upstream_data_time) AS edge) listed
-    WHERE e.removed_at IS NULL
-)
-UPDATE instances_edge e
-SET waived = now.waived, satisfied_at = CASE WHEN now.met THEN coalesce(e.satisfied_at, now()) END
-FROM now
-WHERE e.instance_id = now.instance_id AND e.upstream_task_id = now.upstream_task_id
-  AND e.upstream_data_time = now.upstream_data_time
-  AND (now.met <> (e.satisfied_at IS NOT NULL) OR e.waived <> now.waived)
-"""  # noqa: S608 - constants
-
-TRY_AGAIN = f"""
--- The record of a try that ended before anybody claimed it makes room: the same try may be dispatched again.
-WITH {_BEFORE}
-UPDATE instances_execution x SET state = 'requeued' FROM before b
-WHERE x.instance_id = b.id AND x.life_round = (b.image->>'life_round')::int AND x.try_number = (b.image->>'tries')::int
-  AND x.state = 'cancelled' AND x.run_started_at IS NULL AND b.state IN ('wait_event', 'wait_upstream', 'wait_run')
-"""  # noqa: S608 - constants
 
 # It waits again for as long as it still had, and for what is open. `{since}`: when it was taken out of its state.
 _STATE = """
