@@ -227,20 +227,35 @@ class TestTheNext:
         assert on_of([first, second]) == [second.pk]
         assert_sound()
 
-    def test_the_one_let_in_goes_away_and_the_next_takes_the_place(self) -> None:
-        """Let in, it waits for a slot of its group; when it is terminated there, its turn is not lost."""
-        group = make.make_group(1)
-        other = make.make_group(1)
-        [running] = due(1, group=other)
+    @pytest.mark.parametrize(
+        "go_away",
+        [lifecycle.terminate, lifecycle.mark_success, lifecycle.freeze, lifecycle.rerun],
+        ids=["terminate", "mark_success", "freeze", "rerun"],
+    )
+    def test_the_one_let_in_goes_away_and_the_next_takes_the_place(self, go_away: Callable[..., Any]) -> None:
+        """Let in, it waits for a slot of its group; when it leaves the lane there, its turn is not lost."""
+        [running] = due(1, group=make.make_group(1))
         [claimed] = lifecycle.claim(in_lane([running], 1), "w1")
+        group = make.make_group(1)
         [blocker] = started(*due(1, group=group))
         days = due(2, group=group)
         in_lane(days, 1)
         settle(lifecycle.finish([good(claimed)]))
         assert [fresh(day).queue for day in days] == ["ready", "gated"]
-        settle(lifecycle.terminate([days[0].pk])[1])
+        settle(go_away([days[0].pk])[1])
+        assert fresh(days[1]).queue == "ready"
+        lifecycle.terminate([pk for pk in ids(days[:1]) if go_away is lifecycle.rerun])
         settle(lifecycle.finish([good(blocker)]))
         assert on_of(days) == [days[1].pk]
+        assert_sound()
+
+    def test_a_life_begins_in_the_lane_when_its_old_child_is_dead(self) -> None:
+        [day] = due()
+        [claimed] = started(day)
+        lifecycle.mark_success([day.pk])
+        assert in_lane([day]) == []
+        assert len(settle(lifecycle.finish([bad(claimed)]))) == 1
+        assert on() == 1
         assert_sound()
 
     def test_one_whose_old_child_still_dies_keeps_no_place_from_others(self) -> None:
