@@ -63,11 +63,11 @@ class FilteredChangeList(CappedChangeList):
 
     def before(self, rows: QuerySet[Any], mark: str) -> QuerySet[Any]:
         """The rows after `mark`, in the order of the list. Raises ValueError for a broken mark."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not say what stands after a mark")
 
     def mark(self, row: Any) -> str:
         """Where the page after `row` begins."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not say where a page begins")
 
     def get_results(self, request: HttpRequest) -> None:
         try:
