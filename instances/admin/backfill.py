@@ -58,6 +58,7 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
     change_list_template = "instances/backfill_list.html"
     paginator = CappedPaginator
     show_full_result_count = False
+    list_max_show_all = 0
     list_per_page = 50
     list_display_links = None
     list_display = (

@@ -17,7 +17,7 @@ from instances.models.backfill import PlanState, RunState
 from instances.models.choices import SELF_DEPENDENCIES
 from instances.operations import backfill
 from instances.operations.backfill_options import LABELS
-from instances.operations.words import counted
+from instances.operations.words import about, counted
 from weops.console.present import Look, badge, plain_time, span, stamp
 from weops.projects import access
 from weops.projects.access import AnyUser, Right
@@ -243,7 +243,8 @@ def _note(plan: BackfillPlan) -> str:
     if plan.state == PlanState.RUNNING and plan.prepared_at and plan.success:
         gone = (timezone.now() - plan.prepared_at).total_seconds()
         left = gone * (plan.total - plan.complete) / plan.complete
-        return f"About {span(dt.timedelta(seconds=max(left, 1)))} left, at the pace so far."
+        said = about(left)
+        return f"{said[0].upper()}{said[1:]} left, at the pace so far."
     return ""
 
 

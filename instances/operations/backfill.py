@@ -104,7 +104,7 @@ def _insert(made: PlanPreview, user: User | None, source: str, reason: str, name
     spec = made.spec
     tasks = plan_tasks.facts(spec.all_tasks)
     plan = BackfillPlan.objects.create(
-        name=name or _name(spec, [one.name for one in tasks.values()]),
+        name=name or _name(spec, tasks[spec.tasks[0]].name),
         created_by=user,
         created_by_name=records.operator_name(user),
         reason=reason,
@@ -129,10 +129,11 @@ def _insert(made: PlanPreview, user: User | None, source: str, reason: str, name
     return plan
 
 
-def _name(spec: PlanSpec, tasks: Sequence[str]) -> str:
+def _name(spec: PlanSpec, task: str) -> str:
     """`sales of 2026-01-01 to 2026-01-31`"""
     first, last = spec.ranges[0][0], spec.ranges[-1][1]
-    what = tasks[0].rpartition("/")[2] + (f" and {len(tasks) - 1} more" if len(tasks) > 1 else "")
+    more = len(spec.all_tasks) - 1
+    what = task.rpartition("/")[2] + (f" and {more} more" if more else "")
     return f"{what} of {first}" + (f" to {last}" if last != first else "")
 
 

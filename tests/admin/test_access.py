@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from events.models import EventInstance
 from instances.models import OperationItem, OperationRecord, WorkerProcess
+from instances.operations import backfill
 from tests import factories
 from tests.events.scene import fire, make_event
 from tests.factories import CAST, DANA, EVE, OMAR, PETRA, SUSAN, VERA
@@ -23,6 +24,7 @@ ROLES = [EVE, VERA, OMAR, DANA, PETRA, SUSAN]
 NOBODY: set[str] = set()
 SUPER = {SUSAN}
 MEMBERS = {VERA, OMAR, DANA, PETRA, SUSAN}
+OPERATORS = {OMAR, DANA, PETRA, SUSAN}
 AUTHORS = {DANA, PETRA, SUSAN}
 ADMINS = {PETRA, SUSAN}
 
@@ -38,6 +40,7 @@ PAGES: dict[str, tuple[set[str], set[str], set[str], set[str]]] = {
     "instances.task": (MEMBERS, AUTHORS, AUTHORS, AUTHORS),
     "instances.taskversion": (MEMBERS, NOBODY, NOBODY, NOBODY),
     "instances.instance": (MEMBERS, NOBODY, NOBODY, NOBODY),
+    "instances.backfillplan": (MEMBERS, OPERATORS, NOBODY, NOBODY),
     "instances.operationrecord": (MEMBERS, NOBODY, NOBODY, NOBODY),
     "instances.workerprocess": (MEMBERS, NOBODY, NOBODY, NOBODY),
     "events.event": (MEMBERS, AUTHORS, AUTHORS, AUTHORS),
@@ -77,6 +80,11 @@ def _rows(side: SimpleNamespace, world: SimpleNamespace) -> dict[str, Any]:
         "instances.task": side.task,
         "instances.taskversion": side.version,
         "instances.instance": side.instance,
+        "instances.backfillplan": backfill.create(
+            {"tasks": [side.task.pk], "ranges": [{"first": "2013-01-01", "last": "2013-01-01"}]},
+            user=None,
+            source="api",
+        ),
         "instances.operationrecord": record,
         "instances.workerprocess": WorkerProcess.objects.get_or_create(
             name="w1", defaults={"host": "h", "pid": 1, "slots": 4}
