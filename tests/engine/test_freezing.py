@@ -114,6 +114,16 @@ class TestHeld:
         assert [fresh(day).queue for day in days[:2]] == ["taken", "gated"]
         assert_sound()
 
+    def test_a_retry_of_a_frozen_one_does_not_keep_it_either(self) -> None:
+        days = due(2, retry_limit=1)
+        _, touched = lifecycle.rerun(ids(days), None, Life(parallelism=1, lane=-1))
+        [claimed] = lifecycle.claim([hint.execution_id for hint in settle(touched)], "w1")
+        lifecycle.finish([bad(claimed)])
+        lifecycle.freeze([days[0].pk])
+        settle(lifecycle.retry_due())
+        assert [fresh(day).queue for day in days] == ["ready", "taken"]
+        assert_sound()
+
     def test_edges_are_satisfied_while_it_is_frozen(self) -> None:
         [parent], child = family(1)
         generation.generate()

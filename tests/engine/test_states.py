@@ -15,6 +15,7 @@ from instances.engine.states import (
     MOVES,
     OPERATIONS,
     WAITING,
+    Move,
     Operation,
     State,
     refusal,
@@ -134,6 +135,16 @@ class TestTheTable:
             State.RUNNING, State.FAILED, State.WAIT_EVENT, State.WAIT_UPSTREAM, State.WAIT_RUN,
         }  # fmt: skip
         assert set(sources(Operation.REMOVE_DEPENDENCY)) == set(State)
+
+    def test_what_keeps_the_state(self) -> None:
+        freeze, remove = OPERATIONS[Operation.FREEZE], OPERATIONS[Operation.REMOVE_DEPENDENCY]
+        assert set(freeze.sources) == {*WAITING, State.FAILED_RETRY}
+        assert all(freeze.allows(state, state) for state in freeze.sources)
+        assert not freeze.allows(State.RUNNING, State.RUNNING)
+        assert not freeze.allows(State.WAIT_UPSTREAM, State.WAIT_RUN)
+        assert remove.allows(State.SUCCESS, State.SUCCESS)
+        assert remove.allows(State.WAIT_UPSTREAM, State.WAIT_RUN)
+        assert not MOVES[Move.SUCCEED].allows(State.RUNNING, State.RUNNING)
 
     def test_a_refusal_names_the_instance_its_state_and_what_is_allowed(self) -> None:
         assert refusal(Operation.MARK_SUCCESS, "terminating", "load 2013-01-01") == (
