@@ -1,23 +1,27 @@
 """What somebody with few rights and bad intentions sends to the pages of operations."""
 
-from collections.abc import Callable
+import html
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from instances.engine.states import State
-from instances.models import FrozenSet, Instance, OperationRecord, Task
+from instances.models import FrozenSet, Instance, OperationRecord, Task, Workflow
 from instances.operations.retention import NEWEST
 from tests.admin.operating import address, apply, operate, previewed, state
-from tests.admin.rows import make_edge, make_instance
+from tests.admin.rows import HOSTILE, make_edge, make_execution, make_instance
 from tests.factories import OMAR, PETRA, SUSAN, VERA
-from weops.projects.models import Member
+from weops.projects.models import Member, Project
 
 LIST = reverse("admin:instances_instance_changelist")
 RECORDS = reverse("admin:instances_operationrecord_changelist")
+TEXT = f"{HOSTILE}\" ' onmouseover='1"
 ENDS_OF_TIME = ("9999-12-31T23:59", "0001-01-01T00:00")
 
 
@@ -177,3 +181,56 @@ def test_previews_do_not_pile_up(world: SimpleNamespace, as_user: Callable[[str]
     assert FrozenSet.objects.filter(token=last.context["preview"].token).exists()
     apply(as_user(OMAR), "terminate", sent, kept)
     assert state(world.ours.instance) == State.FAILED
+
+
+def _pages(world: SimpleNamespace, client: Client, instance: Instance) -> Iterator[tuple[str, Any]]:
+    """(where, answer) of every page of operations that shows a text somebody has written."""
+    sent = {
+        "ids": instance.pk,
+        "reason": TEXT,
+        "parameter_name": TEXT,
+        "parameter_value": TEXT,
+        "query": f"q={TEXT}",
+    }
+    for kind in ("rerun", "acknowledge", "freeze", "mark_success"):
+        answer = client.post(address(kind), sent)
+        yield kind, answer
+        yield f"{kind} applied", apply(client, kind, sent, answer)
+    for record in OperationRecord.objects.exclude(kind="submit_task"):
+        yield (
+            f"record {record}",
+            client.get(
+                reverse("admin:instances_operationrecord_change", args=(record.pk,)), {"list": f"q={TEXT}"}
+            ),
+        )
+    yield "records", client.get(RECORDS)
+    yield "records found", client.get(RECORDS, {"q": TEXT})
+    yield "list", client.get(LIST)
+    yield "instance", client.get(reverse("admin:instances_instance_change", args=(instance.pk,)))
+    for step in ("pause", "offline", "owner"):
+        yield step, client.get(reverse("admin:instances_task_step", args=(world.ours.task.pk, step)))
+    where = reverse("admin:instances_task_steps", args=("owner",))
+    yield "steps", client.post(where, {"ids": world.ours.task.pk, "query": TEXT, "owner": "x"})
+    where = reverse("admin:instances_task_run", args=(world.ours.task.pk,))
+    yield "run", client.post(where, {"data_time": "x", "reason": TEXT})
+
+
+def test_what_people_write_stays_text_on_every_page(
+    world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    ours, client = world.ours, as_user(PETRA)
+    Project.objects.filter(pk=ours.project.pk).update(name=TEXT, parameters={"p": TEXT})
+    Workflow.objects.filter(pk=ours.workflow.pk).update(name=TEXT)
+    Task.objects.filter(pk=ours.task.pk).update(name=TEXT)
+    User.objects.filter(pk__in=[world.cast[PETRA].pk]).update(username=TEXT)
+    failed = make_instance(ours.task, State.FAILED, after=1, error_message=TEXT)
+    make_edge(
+        failed, ours.instance, removed_at=timezone.now(), removed_reason=TEXT, removed_by=world.cast[PETRA]
+    )
+    make_execution(failed, "failed", error_message=TEXT, parameters={TEXT: TEXT})
+    for where, answer in _pages(world, client, failed):
+        text = answer.content.decode()
+        assert answer.status_code == 200, where
+        assert html.escape(TEXT) in text, f"{where} does not show it at all"
+        assert "<script>alert" not in text, where
+        assert "' onmouseover='" not in text, where
