@@ -11,6 +11,7 @@ from django.http import QueryDict
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from instances.admin.record_page import Share
 from instances.engine.plan_spec import PlanSpec
 from instances.models import BackfillPlan, BackfillRun, OperationRecord, Task
 from instances.models.backfill import PlanState, RunState
@@ -54,16 +55,6 @@ RUN_LOOKS: dict[str, Look] = {
         (RunState.SKIPPED, "slate", "remove"),
     )
 }
-
-
-@dataclass(frozen=True)
-class Share:
-    """A part of a bar: the runs in one state."""
-
-    name: str
-    count: int
-    percent: str
-    tone: str
 
 
 @dataclass(frozen=True)

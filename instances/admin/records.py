@@ -129,6 +129,11 @@ class OperationRecordAdmin(ReadOnlyAdmin):
             link = format_html(
                 '<a class="wo-link" href="{}">{}</a>', address, options.get("name", "its task")
             )
+        elif isinstance(options.get("plan"), int):
+            address = reverse("admin:instances_backfillplan_change", args=(options["plan"],))
+            link = format_html(
+                '<a class="wo-link" href="{}">{}</a>', address, options.get("name", "its plan")
+            )
         elif record.total:
             link = format_html("{} instances", f"{record.total:,}")
         else:

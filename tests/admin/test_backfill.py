@@ -11,6 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from instances.admin.backfill_form import PlanForm
 from instances.engine import plans
 from instances.models import BackfillPlan, BackfillRun, OperationRecord, Task
 from instances.models.backfill import PlanState
@@ -52,6 +53,11 @@ def token(answer: Any) -> str:
 
 
 class TestForm:
+    def test_each_range_downstream_has_words_of_its_own(self) -> None:
+        words = dict(PlanForm.base_fields["downstream"].choices)  # type: ignore[attr-defined]
+        assert words["all"] == "and all downstream tasks where you may operate"
+        assert len(set(words.values())) == len(words)
+
     def test_preview_then_begin(self, world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
         client = as_user(OMAR)
         task = world.ours.task
@@ -244,6 +250,15 @@ class TestPages:
         assert answer.content.decode().count("wo-cell") == 6
         record = OperationRecord.objects.get(kind="backfill")
         assert reverse("admin:instances_operationrecord_change", args=(record.pk,)) in answer.content.decode()
+
+    def test_records_lead_to_the_plan(self, world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+        plan = plan_of(world.ours.task)
+        backfill.pause(plan, user=None, source="api")
+        body = as_user(VERA).get(reverse("admin:instances_operationrecord_changelist")).content.decode()
+        assert body.count(f'href="{page(plan)}"') == 2
+        for record in OperationRecord.objects.filter(options__plan=plan.pk):
+            address = reverse("admin:instances_operationrecord_change", args=(record.pk,))
+            assert as_user(VERA).get(address).status_code == 200
 
     def test_lists_by_state_and_pages(
         self, world: SimpleNamespace, as_user: Callable[[str], Client], monkeypatch: pytest.MonkeyPatch
