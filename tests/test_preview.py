@@ -235,6 +235,18 @@ def test_refusals_are_said_of_many() -> None:
     assert found["sentences"][0] == "1 instance of 1 task begins a new life; 13 are refused."
 
 
+def test_what_has_not_run_yet_needs_no_rerun_and_that_is_said() -> None:
+    task = make.make_task()
+    pks = states_of(task, State.FAILED, State.WAIT_UPSTREAM, State.WAIT_EVENT, State.RUNNING)
+    said = "2 of the refused have not run yet in this life: they wait"
+    assert [one for one in preview("rerun", pks)["sentences"] if one.startswith(said)]
+    assert [
+        one for one in preview("rerun", pks[1:2])["sentences"] if one.startswith("1 of the refused has not")
+    ]
+    assert not [one for one in preview("mark_success", pks)["sentences"] if "of the refused" in one]
+    assert not [one for one in preview("rerun", pks[:1])["sentences"] if "of the refused" in one]
+
+
 def test_the_tasks_permission_is_said_of_many() -> None:
     never, after = (make.make_task(rerun_allowed=allowed) for allowed in ("NONE", "FAILURE"))
     pks = states_of(never, State.FAILED, State.SUCCESS) + states_of(after, State.SUCCESS, State.FAILED)

@@ -14,7 +14,7 @@ from instances.models import Execution, Instance, Task
 from instances.operations.expected import Expected, Load, average_seconds, expect
 from instances.operations.preview import summary
 from instances.operations.selection import freeze
-from instances.operations.words import about, counted, listed
+from instances.operations.words import about, counted, listed, roughly
 from tests import factories as make
 from tests import lineage
 from tests.lineage import Arrow, Sketch, draw_up
@@ -201,6 +201,7 @@ def test_what_runs_nothing_takes_no_time() -> None:
 )
 def test_lengths_of_time(seconds: float, said: str) -> None:
     assert about(seconds) == said
+    assert roughly(seconds) == (said if said == "less than a minute" else f"about {said}")
 
 
 def test_numbers_and_lists() -> None:

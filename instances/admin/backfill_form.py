@@ -1,6 +1,7 @@
 """The form of a new backfill plan. It says what was filled in; `operations.backfill_options` judges whether that can be."""
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 from django import forms
@@ -12,7 +13,14 @@ from instances.engine.zone import zone_names
 from instances.models import Task
 from instances.models.choices import SELF_DEPENDENCIES
 from instances.operations import OptionError
-from instances.operations.backfill_options import LABELS, MOST_PARALLEL, MOST_RANGES, MOST_TASKS, Downstream
+from instances.operations.backfill_options import (
+    DOWNSTREAM_LABELS,
+    LABELS,
+    MOST_PARALLEL,
+    MOST_RANGES,
+    MOST_TASKS,
+    Downstream,
+)
 from weops.console.paging import time_limit
 from weops.projects import access
 from weops.projects.access import AnyUser, Right
@@ -23,8 +31,8 @@ MOST_FOUND = 20
 MOST_LINES = 100
 
 
-def _choices(kind: Any) -> list[tuple[str, str]]:
-    return [(one.value, LABELS[one]) for one in kind]
+def _choices(kind: Any, labels: Mapping[StrEnum, str] = LABELS) -> list[tuple[str, str]]:
+    return [(one.value, labels[one]) for one in kind]
 
 
 def _zones() -> list[tuple[str, str]]:
@@ -50,7 +58,7 @@ class PlanForm(forms.Form):
     downstream = forms.ChoiceField(
         label="How far downstream",
         required=False,
-        choices=_choices(Downstream),
+        choices=_choices(Downstream, DOWNSTREAM_LABELS),
         initial=Downstream.NONE.value,
     )
     timezone = forms.ChoiceField(label="Days are those of", required=False, choices=_zones)

@@ -36,12 +36,15 @@ class Downstream(StrEnum):
     CHOSEN = "chosen"
 
 
-LABELS: dict[StrEnum, str] = {
+# Apart from the others: `all` is a Reprocess too, and the two are equal as keys.
+DOWNSTREAM_LABELS: dict[StrEnum, str] = {
     Downstream.NONE: "These tasks only",
     Downstream.WORKFLOW: "and downstream tasks in the same workflow",
     Downstream.PROJECT: "and downstream tasks in the same project",
     Downstream.ALL: "and all downstream tasks where you may operate",
     Downstream.CHOSEN: "and hand-picked downstream tasks",
+}
+LABELS: dict[StrEnum, str] = {
     Order.NORMAL: "No particular order",
     Order.ORDER: "In order of data time",
     Order.REVERSE: "From the last data time to the first",

@@ -20,7 +20,7 @@ from instances.models.backfill import RunState
 from instances.operations import expected
 from instances.operations.expected import Load
 from instances.operations.parsing import OptionError
-from instances.operations.words import about, counted
+from instances.operations.words import counted, roughly
 from weops.projects.models import ResourceGroup
 
 # Data times that one statement asks about.
@@ -189,8 +189,8 @@ def _sentences(spec: PlanSpec, found: Mapping[str, Any]) -> list[str]:
     duration = found["duration"]
     if duration["instances_known"]:
         said.append(
-            f"About {about(duration['wall_seconds'])} if nothing else runs, {about(duration['work_seconds'])} of work, "
-            "as their last runs took."
+            f"It takes {roughly(duration['wall_seconds'])} if nothing else runs; all runs together take "
+            f"{roughly(duration['work_seconds'])}, judged by the last ones."
         )
     if duration["instances_unknown"]:
         said.append(

@@ -6,7 +6,7 @@ from typing import Any
 from instances.engine.states import State
 from instances.operations.base import InstanceOperation
 from instances.operations.options import CheckParents, Code, Range, RerunOptions, Scope
-from instances.operations.words import about, counted, listed
+from instances.operations.words import counted, listed, roughly
 
 _RANGES = {
     Range.WORKFLOW: "in the same workflow",
@@ -43,7 +43,20 @@ def of(
         said += _rerun(options, summary)
     elif summary["allowed"] and (killed := states.get(State.RUNNING, 0)) and operation.kind in _KILLS:
         said.append(f"{counted(killed, 'running instance is', 'running instances are')} killed.")
+    if isinstance(options, RerunOptions):
+        said += _waiting(summary)
     return [*said, *_subtree(options, summary), *_left_out(summary)]
+
+
+def _waiting(summary: Mapping[str, Any]) -> list[str]:
+    """Those that are refused because their run is still to come: nothing is wrong with them."""
+    states = dict(summary["by_state"])
+    number = states.get(State.WAIT_UPSTREAM, 0) + states.get(State.WAIT_EVENT, 0)
+    if not number:
+        return []
+    has = "has not run yet in this life: it waits for parents or events, and runs by itself when these are there."
+    have = "have not run yet in this life: they wait for parents or events, and run by themselves when these are there."
+    return [f"{number:,} of the refused {has if number == 1 else have}"]
 
 
 _KILLS = ("terminate", "mark_success")
@@ -105,11 +118,7 @@ def _rerun(options: RerunOptions, summary: Mapping[str, Any]) -> list[str]:
 
 def _duration(duration: Mapping[str, Any]) -> list[str]:
     known, unknown = duration["instances_known"], duration["instances_unknown"]
-    said = (
-        [f"It takes about {about(duration['wall_seconds'])}, if no other work is in the way."]
-        if known
-        else []
-    )
+    said = [f"It takes {roughly(duration['wall_seconds'])}, if no other work is in the way."] if known else []
     if unknown:
         verb = "takes" if unknown == 1 else "take"
         said.append(

@@ -31,5 +31,10 @@ def about(seconds: float) -> str:
     return _both(counted(days, "day"), hours, "hour")
 
 
+def roughly(seconds: float) -> str:
+    """`less than a minute`, `about 12 minutes`: for the middle of a sentence."""
+    return about(seconds) if seconds < 60 else f"about {about(seconds)}"
+
+
 def _both(large: str, small: int, unit: str) -> str:
     return f"{large} {counted(small, unit)}" if small else large
