@@ -6,6 +6,7 @@ from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
+from instances.operations.backfill_options import LABELS as PLAN_LABELS
 from instances.operations.options import LABELS, CheckParents, Code, Range, Scope
 from weops.console.present import plain_time, zone_name
 
@@ -32,7 +33,16 @@ _TITLES = {
     "before": "Before",
     "after": "After",
     "name": "Task",
+    "plan": "Plan",
+    "tasks": "Tasks",
+    "downstream": "Downstream tasks",
+    "ranges": "Days",
+    "until": "Due until",
+    "reprocess": "What is run",
+    "on_failure": "When a data time fails",
+    "first_of_month": "Day tasks on the 1st of each month only",
 }
+_PLAN_WORDS = {str(one): label for one, label in PLAN_LABELS.items()}
 MOST = 500
 
 
@@ -43,10 +53,16 @@ def option_words(options: Any) -> list[tuple[str, str]]:
     names = [name for name in _TITLES if name in options]
     names += [name for name in options if name not in _TITLES]
     return [
-        (_TITLES.get(name, name.replace("_", " ").capitalize()), _value(name, value)[:MOST])
+        (_title(name, options), _value(name, value)[:MOST])
         for name, value in ((name, options[name]) for name in names)
         if value not in (None, "", [], {}) and not (name == "task" and "name" in options)
     ]
+
+
+def _title(name: str, options: Mapping[str, Any]) -> str:
+    if name == "name" and "plan" in options:
+        return "Name"
+    return _TITLES.get(name, name.replace("_", " ").capitalize())
 
 
 def in_a_line(options: Any) -> str:
@@ -80,6 +96,27 @@ def _label(kind: type[StrEnum]) -> Callable[[Any], str]:
     return lambda value: LABELS[kind].get(str(value), str(value))
 
 
+def _parents(value: Any) -> str:
+    """Of a rerun one of `CheckParents`, of a backfill whether those outside the plan count."""
+    if isinstance(value, bool):
+        return "those outside the plan count" if value else "those outside the plan do not count"
+    return LABELS[CheckParents].get(str(value), str(value))
+
+
+def _of_plan(value: Any) -> str:
+    return _PLAN_WORDS.get(str(value), str(value))
+
+
+def _numbers(value: Any) -> str:
+    return ", ".join(f"#{one}" for one in value) if isinstance(value, list) else str(value)
+
+
+def _ranges(value: Any) -> str:
+    if not isinstance(value, list):
+        return str(value)
+    return ", ".join(" to ".join(map(str, one)) if isinstance(one, list) else str(one) for one in value)
+
+
 def _edges(value: Any) -> str:
     return f"{len(value)} chosen" if isinstance(value, list) else str(value)
 
@@ -87,7 +124,7 @@ def _edges(value: Any) -> str:
 _WORDS: dict[str, Callable[[Any], str]] = {
     "scope": _label(Scope),
     "range": _label(Range),
-    "check_parents": _label(CheckParents),
+    "check_parents": _parents,
     "code": _label(Code),
     "chosen": lambda value: f"{len(value)} instances" if isinstance(value, list) else str(value),
     "check_previous": lambda value: "counts" if value else "does not count",
@@ -95,5 +132,13 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "subtree": lambda value: "included" if value else "left out",
     "thaw_at": _moment,
     "expires_at": _moment,
+    "until": _moment,
     "edges": _edges,
+    "tasks": _numbers,
+    "downstream": _numbers,
+    "plan": lambda value: f"#{value}",
+    "ranges": _ranges,
+    "order": _of_plan,
+    "reprocess": _of_plan,
+    "on_failure": _of_plan,
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection, connections
 from django.test import AsyncClient, Client
@@ -406,6 +407,41 @@ def test_an_operation_is_undone_once(world: SimpleNamespace, as_user: Callable[[
     again = client.post(address(record, "undo"), follow=True)
     assert "undone already" in again.content.decode()
     assert OperationRecord.objects.filter(kind="undo").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("done", "state", "said"),
+    [
+        (1, OperationState.RUNNING, "Undone on 1 of 2 instances so far by operation"),
+        (1, OperationState.PART_SUCCESS, "Undone on 1 of 2 instances by operation"),
+        (2, OperationState.SUCCESS, "Undone by operation"),
+        (0, OperationState.FAIL, "Nothing could be put back by operation"),
+    ],
+)
+def test_a_record_says_how_much_of_it_is_undone(
+    done: int, state: str, said: str, world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    chosen = [make_instance(world.ours.task, "failed", after=n) for n in (1, 2)]
+    record = make_record(chosen)
+    over = None if state == OperationState.RUNNING else timezone.now()
+    make_record([], kind="undo", undoes=record, total=2, done=done, state=state, finished_at=over)
+    assert said in " ".join(as_user(OMAR).get(address(record)).content.decode().split())
+
+
+def test_the_export_appears_with_the_first_outcomes(
+    world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    """Who opens the record of a big operation comes before its outcomes; the page is never loaded again."""
+    client, box = as_user(OMAR), 'id="wo-outcome-export"'
+    empty = make_record([], world.cast[OMAR], total=1, done=0, state=OperationState.RUNNING, finished_at=None)
+    before = client.get(address(empty)).content.decode()
+    assert box in before
+    assert address(empty, "items") not in before
+    record = make_record([world.ours.instance])
+    _, _, after = client.get(address(record)).content.decode().partition(box)
+    assert address(record, "items") in after.partition('id="wo-outcomes"')[0]
+    script = (settings.BASE_DIR / "weops/console/static/console/record.js").read_text()
+    assert '"wo-outcome-export"' in script, "what is exchanged while the operation is on"
 
 
 def test_what_cannot_be_undone_says_why(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:

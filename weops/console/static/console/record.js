@@ -20,7 +20,7 @@ document.addEventListener("DOMContentLoaded", () => {
   async function rest() {
     const page = await window.weops.read(window.location.href);
     if (page === null) { return; }
-    ["wo-record-actions", "wo-record-facts", "wo-outcomes", "wo-outcome-tabs"].forEach((id) => window.weops.exchange(page, id));
+    ["wo-record-actions", "wo-record-facts", "wo-outcomes", "wo-outcome-tabs", "wo-outcome-export"].forEach((id) => window.weops.exchange(page, id));
   }
   window.weops.repeat(1, look, () => lives);
 });
