@@ -150,16 +150,20 @@ def test_some_need_a_reason(kind: str, options: dict[str, Any], reason: str) -> 
         ("terminate", {"force": True}, "force"),
         ("rerun", {"scope": "everything"}, "scope"),
         ("rerun", {"chosen": [1]}, "chosen"),
-        ("undo", {}, "operation"),
-        ("undo", {"operation": "1"}, "operation"),
-    ],
-)
 def test_wrong_options_are_refused_at_once(kind: str, options: dict[str, Any], field: str) -> None:
     with pytest.raises(operations.OptionError) as caught:
         operations.preview(kind, [], user=None, options=options)
     assert caught.value.field == field
     with pytest.raises(operations.OptionError):
         operations.run(kind, [], user=None, reason="r", source="api", options=options)
+    assert not FrozenSet.objects.exists()
+
+
+def test_an_undo_is_of_a_record_not_of_instances() -> None:
+    with pytest.raises(operations.NotUndoable, match="by its record"):
+        operations.preview("undo", [], user=None, options={"operation": 1})
+    with pytest.raises(operations.NotUndoable, match="by its record"):
+        operations.run("undo", [], user=None, reason="r", source="api", options={"operation": 1})
     assert not FrozenSet.objects.exists()
 
 
