@@ -150,6 +150,8 @@ def test_some_need_a_reason(kind: str, options: dict[str, Any], reason: str) -> 
         ("terminate", {"force": True}, "force"),
         ("rerun", {"scope": "everything"}, "scope"),
         ("rerun", {"chosen": [1]}, "chosen"),
+    ],
+)
 def test_wrong_options_are_refused_at_once(kind: str, options: dict[str, Any], field: str) -> None:
     with pytest.raises(operations.OptionError) as caught:
         operations.preview(kind, [], user=None, options=options)
