@@ -228,12 +228,13 @@ class TestManyTasks:
         ("name", "offered"),
         [
             (VERA, set()),
-            (OMAR, {"pause_tasks", "resume_tasks"}),
+            (OMAR, {"pause_tasks", "resume_tasks", "backfill_tasks"}),
             (
                 DANA,
                 {
                     "pause_tasks",
                     "resume_tasks",
+                    "backfill_tasks",
                     "submit_tasks",
                     "take_tasks_offline",
                     "change_owner_of_tasks",
