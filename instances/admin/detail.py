@@ -1,6 +1,7 @@
 """Everything the page of one instance shows, read with a fixed number of queries whatever its history."""
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from instances.admin.overlays import acknowledged_badge, frozen_badge
 from instances.admin.record_filter import operator_of
 from instances.engine.errors import Error, explain
 from instances.engine.parameters import ParameterError
-from instances.engine.snapshot import rendered_code
+from instances.engine.snapshot import Rendered, rendered
 from instances.engine.states import ACTIVE, FINAL, LABELS, ExecutionState, State
 from instances.models import Edge, Execution, Instance, OperationItem, StateChange
 from instances.operations.acknowledging import acknowledgements
@@ -110,7 +111,8 @@ class Page:
     phases: list[Phase]
     code: str
     code_problem: str
-    parameters: list[tuple[str, str]]
+    # (name, value as the run got it, as it is written if that differs)
+    parameters: list[tuple[str, str, str]]
     events: list[WaitRow]
     upstream: list[Neighbour]
     upstream_count: str
@@ -132,7 +134,7 @@ def build(instance: Instance, user: AnyUser, execution_id: str = "") -> Page:
         .order_by("-life_round", "-try_number", "-id")[: MOST_EXECUTIONS + 1]
     )
     selected = _selected(instance, executions, execution_id)
-    code, code_problem = _code(instance, selected)
+    ran, code_problem = _ran(instance, selected)
     visible = access.project_ids(user, Right.VIEW)
     upstream = upstream_of(instance, user)
     edges = [one.edge for one in upstream]
@@ -159,9 +161,9 @@ def build(instance: Instance, user: AnyUser, execution_id: str = "") -> Page:
         more_executions=len(executions) > MOST_EXECUTIONS,
         selected=selected,
         phases=phases(instance, selected, now),
-        code=code,
+        code=ran.code,
         code_problem=code_problem,
-        parameters=sorted((selected.parameters if selected else {}).items()),
+        parameters=_parameters(selected, ran.parameters),
         events=events,
         upstream=upstream,
         upstream_count=_counted(edges, Edge.objects.filter(instance=instance)),
@@ -195,15 +197,22 @@ def _ends(execution: Execution | None) -> bool:
     return execution is not None and execution.state == ExecutionState.STOPPING
 
 
-def _code(instance: Instance, execution: Execution | None) -> tuple[str, str]:
-    """The executed code, or why it cannot be shown."""
+def _ran(instance: Instance, execution: Execution | None) -> tuple[Rendered, str]:
+    """The executed code and its parameters; as they are written, and why, if they cannot be filled in."""
     if execution is None:
-        return "", ""
+        return Rendered("", {}), ""
     execution.instance = instance
     try:
-        return rendered_code(execution), ""
+        return rendered(execution), ""
     except ParameterError as error:
-        return (execution.version.code if execution.version else ""), str(error)
+        return Rendered(execution.version.code if execution.version else "", execution.parameters), str(error)
+
+
+def _parameters(execution: Execution | None, values: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    written = execution.parameters if execution else {}
+    return [
+        (name, values[name], text if text != values[name] else "") for name, text in sorted(written.items())
+    ]
 
 
 def _row(execution: Execution, selected: Execution | None, now: dt.datetime) -> ExecutionRow:

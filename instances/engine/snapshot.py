@@ -30,9 +30,9 @@ def render(
     return Rendered(parameters.substitute(version.code, values=values, **clock), values)
 
 
-def rendered_code(execution: Execution) -> str:
-    """The code that this execution ran or will run. Raises parameters.ParameterError."""
+def rendered(execution: Execution) -> Rendered:
+    """What this execution ran or will run. Raises parameters.ParameterError."""
     if execution.version is None:
-        return ""
+        return Rendered("", dict(execution.parameters))
     instance = execution.instance
-    return render(execution.version, execution.parameters, instance.data_time, instance.planned_time).code
+    return render(execution.version, execution.parameters, instance.data_time, instance.planned_time)

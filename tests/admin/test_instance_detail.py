@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection
@@ -83,6 +84,20 @@ def test_code_whose_parameters_are_missing(world: SimpleNamespace, as_user: Call
     make_execution(world.ours.instance, parameters={"a": "${b}"})
     text = as_user(VERA).get(address(world.ours.instance)).content.decode()
     assert "could not be filled in" in text
+
+
+def test_parameters_are_shown_as_the_run_got_them(
+    world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    written = {"day": "${yyyyMMdd}", "path": "/in/${day}", "mode": "full"}
+    make_execution(world.ours.instance, parameters=written)
+    day = world.ours.instance.data_time.astimezone(ZoneInfo(world.ours.task.timezone)).strftime("%Y%m%d")
+    shown = page(as_user(VERA), world.ours.instance)
+    assert shown.parameters == [
+        ("day", day, "${yyyyMMdd}"),
+        ("mode", "full", ""),
+        ("path", f"/in/{day}", "/in/${day}"),
+    ]
 
 
 def test_waiting_without_an_execution(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
