@@ -11,6 +11,7 @@ from django.http import QueryDict
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from instances.admin.kinds import look_up
 from instances.admin.record_page import Share
 from instances.engine.plan_spec import PlanSpec
 from instances.models import BackfillPlan, BackfillRun, OperationRecord, Task
@@ -121,7 +122,8 @@ class PlanPage:
     facts: list[tuple[str, str]]
     progress: Progress
     runs: Runs
-    records: list[OperationRecord]
+    # (record, its operation in words)
+    records: list[tuple[OperationRecord, str]]
     may_pause: bool
     may_resume: bool
     may_stop: bool
@@ -143,7 +145,10 @@ def build(plan: BackfillPlan, user: AnyUser, query: QueryDict) -> PlanPage:
         facts=_facts(spec, tasks, len(plan.task_ids)),
         progress=progress(plan),
         runs=_runs(plan, tasks, zone, query),
-        records=list(OperationRecord.objects.filter(options__plan=plan.pk).order_by("id")[:20])
+        records=[
+            (record, look_up(record.kind).title)
+            for record in OperationRecord.objects.filter(options__plan=plan.pk).order_by("id")[:20]
+        ]
         if plan.operation_id
         else [],
         may_pause=may and plan.state in (PlanState.PREPARING, PlanState.RUNNING),

@@ -251,6 +251,22 @@ class TestPages:
         record = OperationRecord.objects.get(kind="backfill")
         assert reverse("admin:instances_operationrecord_change", args=(record.pk,)) in answer.content.decode()
 
+    def test_nothing_is_wrong_before_days_are_written(
+        self, world: SimpleNamespace, as_user: Callable[[str], Client]
+    ) -> None:
+        """The page previews by itself as soon as it can; coming from a task there are no days yet."""
+        done = re.compile(r'id="wo-preview"[^>]* data-done="1"')
+        given = {"tasks": world.ours.task.pk}
+        assert done.search(as_user(OMAR).get(ADD, given).content.decode())
+        assert not done.search(as_user(OMAR).get(ADD, {**given, **PAST}).content.decode())
+
+    def test_the_plan_names_its_records(
+        self, world: SimpleNamespace, as_user: Callable[[str], Client]
+    ) -> None:
+        plan = plan_of(world.ours.task)
+        backfill.pause(plan, user=None, source="api")
+        assert re.search(r"#\d+ Backfill , #\d+ Pause backfill", text(as_user(VERA).get(page(plan))))
+
     def test_records_lead_to_the_plan(self, world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
         plan = plan_of(world.ours.task)
         backfill.pause(plan, user=None, source="api")
