@@ -22,7 +22,7 @@ from instances.operations import records, retention
 from tests import factories as make
 from tests.engine import harness
 from tests.engine.harness import _django_db_helper, due, ids
-from tests.operating import begun, fresh, many, outcomes
+from tests.operating import begun, fresh, many, outcomes, unguarded
 
 __all__ = ["_django_db_helper"]
 pytestmark = [pytest.mark.engine, pytest.mark.django_db(transaction=True)]
@@ -181,9 +181,7 @@ class TestRetention:
     def age(days: float) -> None:
         """Makes all that there is so many days older."""
         past = f"{days} days"
-        with transaction.atomic(), connection.cursor() as cursor:
-            # Replicas do not ask the triggers, either.
-            cursor.execute("SET LOCAL session_replication_role = replica")
+        with unguarded() as cursor:
             cursor.execute("UPDATE instances_frozenset SET created_at = created_at - %s::interval", [past])
             cursor.execute(
                 "UPDATE instances_operationrecord SET created_at = created_at - %s::interval, "
