@@ -25,15 +25,17 @@ _GATED = """FROM instances_instance g
         SELECT 1 FROM instances_execution e WHERE e.instance_id = g.id AND e.state = 'stopping')"""
 
 _UNGATE = f"""
-UPDATE instances_instance i SET queue = 'ready'
-FROM (SELECT id, self_dependency FROM instances_task WHERE id = ANY(%s)) task CROSS JOIN LATERAL (
-    SELECT g.self_dependency {_GATED} ORDER BY g.priority DESC, g.planned_time, g.id LIMIT 1) first CROSS JOIN LATERAL (
-    SELECT g.id {_GATED}
-    ORDER BY g.priority DESC, g.planned_time, g.id
-    -- All of a parallel task: it was serial before.
-    LIMIT CASE coalesce(nullif(first.self_dependency, ''), task.self_dependency) WHEN 'parallel' THEN NULL ELSE 1 END
-    FOR UPDATE SKIP LOCKED) next
-WHERE i.id = next.id RETURNING i.resource_group_id
+-- Chosen once, before anything is written: asked again, it would pass over what this statement has let in already.
+WITH next AS MATERIALIZED (
+    SELECT next.id FROM (SELECT id, self_dependency FROM instances_task WHERE id = ANY(%s)) task CROSS JOIN LATERAL (
+        SELECT g.self_dependency {_GATED} ORDER BY g.priority DESC, g.planned_time, g.id LIMIT 1) first CROSS JOIN LATERAL (
+        SELECT g.id {_GATED}
+        ORDER BY g.priority DESC, g.planned_time, g.id
+        -- All of a parallel task: it was serial before.
+        LIMIT CASE coalesce(nullif(first.self_dependency, ''), task.self_dependency) WHEN 'parallel' THEN NULL ELSE 1 END
+        FOR UPDATE SKIP LOCKED) next
+)
+UPDATE instances_instance i SET queue = 'ready' FROM next WHERE i.id = next.id RETURNING i.resource_group_id
 """  # noqa: S608 - constants
 
 _LOCK_GROUP = """

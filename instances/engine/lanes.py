@@ -96,9 +96,9 @@ WITH RECURSIVE home AS (
 ), held AS (
     SELECT lane, count(*) AS places FROM instances_execution
     WHERE lane = ANY(%(lanes)s) AND state IN {_HOLDING} GROUP BY lane
-)
-UPDATE instances_instance i SET queue = 'ready'
-FROM home LEFT JOIN held ON held.lane = home.lane CROSS JOIN LATERAL (
+), next AS MATERIALIZED (
+    -- Once, before anything is written: asked again, it would pass over what this statement has let in already.
+    SELECT next.id FROM home LEFT JOIN held ON held.lane = home.lane CROSS JOIN LATERAL (
     SELECT g.lane_limit FROM instances_instance g
     WHERE g.lane = home.lane AND g.resource_group_id = home.group_id AND g.state = 'wait_run' AND g.queue = 'gated'
     ORDER BY g.priority DESC, g.planned_time, g.id LIMIT 1) first CROSS JOIN LATERAL (
@@ -107,6 +107,8 @@ FROM home LEFT JOIN held ON held.lane = home.lane CROSS JOIN LATERAL (
       AND NOT EXISTS (SELECT 1 FROM instances_execution e WHERE e.instance_id = g.id AND e.state IN {_HOLDING})
     ORDER BY g.priority DESC, g.planned_time, g.id
     LIMIT greatest(0, first.lane_limit - coalesce(held.places, 0)) FOR UPDATE SKIP LOCKED) next
+)
+UPDATE instances_instance i SET queue = 'ready' FROM next
 WHERE i.id = next.id RETURNING i.resource_group_id
 """  # noqa: S608 - constants
 

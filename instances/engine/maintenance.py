@@ -23,10 +23,11 @@ def lost_hints(older_than: float, limit: int = 1000) -> list[Hint]:
     """Dispatched executions that nobody claimed for `older_than` seconds; marks them as hinted now."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE instances_execution e SET hinted_at = now() FROM (SELECT e.id, i.task_type FROM instances_execution e "
+            "WITH lost AS MATERIALIZED (SELECT e.id, i.task_type FROM instances_execution e "
             "JOIN instances_instance i ON i.id = e.instance_id "
             "WHERE e.state = 'dispatched' AND e.hinted_at < now() - %s * interval '1 second' "
-            "ORDER BY e.id LIMIT %s FOR UPDATE OF e SKIP LOCKED) lost WHERE e.id = lost.id "
+            "ORDER BY e.id LIMIT %s FOR UPDATE OF e SKIP LOCKED) "
+            "UPDATE instances_execution e SET hinted_at = now() FROM lost WHERE e.id = lost.id "
             "RETURNING e.id, e.resource_group_id, e.dry_run OR lost.task_type = 'VIRTUAL'",
             [older_than, limit],
         )
