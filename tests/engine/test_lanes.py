@@ -234,6 +234,9 @@ class TestTheNext:
     )
     def test_the_one_let_in_goes_away_and_the_next_takes_the_place(self, go_away: Callable[..., Any]) -> None:
         """Let in, it waits for a slot of its group; when it leaves the lane there, its turn is not lost."""
+        # With statistics of empty tables the planner once chose a plan that let in two.
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE instances_instance, instances_execution")
         [running] = due(1, group=make.make_group(1))
         [claimed] = lifecycle.claim(in_lane([running], 1), "w1")
         group = make.make_group(1)
