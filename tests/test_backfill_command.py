@@ -13,7 +13,7 @@ from instances.models.backfill import PlanState
 from tests import factories as make
 from tests.backfilling import begin, counts, ready_task, record, turn
 from tests.engine import harness
-from tests.engine.harness import Racer, _django_db_helper, bad, good
+from tests.engine.harness import Racer, _django_db_helper, bad, good, until
 
 __all__ = ["_django_db_helper"]
 pytestmark = [pytest.mark.engine, pytest.mark.django_db(transaction=True)]
@@ -79,11 +79,29 @@ def work(end: Any = good) -> None:
 
 def test_it_waits_and_says_how_far_it_is() -> None:
     task = ready_task()
-    worker = Racer(work)
-    said = command("create", "--task", task.pk, "--range", "2013-01-01..2013-01-03", "--yes", "--wait")
+    out = io.StringIO()
+
+    def work_when_told() -> None:
+        """Begins when the command has said that nothing is done yet."""
+        until(lambda: "running, 0 % complete" in out.getvalue())
+        work()
+
+    worker = Racer(work_when_told)
+    dates = ("--range", "2013-01-01..2013-01-03")
+    call_command(
+        "backfill",
+        "create",
+        "--task",
+        str(task.pk),
+        *dates,
+        "--yes",
+        "--wait",
+        "--user",
+        make.SUSAN,
+        stdout=out,
+    )
     worker.result()
-    assert said.splitlines()[-1] == "success, 100 % complete, 100 % successful: 3 success"
-    assert "running, 0 % complete" in said
+    assert out.getvalue().splitlines()[-1] == "success, 100 % complete, 100 % successful: 3 success"
 
 
 def test_a_failure_is_an_exit_code_and_is_named() -> None:
