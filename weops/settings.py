@@ -36,6 +36,7 @@ INSTALLED_APPS = [
     "weops.console",
     "events",
     "instances",
+    "weops.alarms",
 ]
 
 MIDDLEWARE = [
@@ -141,6 +142,13 @@ WEOPS_DRAIN_SECONDS = env.seconds("WEOPS_DRAIN_SECONDS", 10)
 WEOPS_RETENTION_DAYS = env.integer("WEOPS_RETENTION_DAYS", 92, least=1)
 WEOPS_RECORD_DAYS = env.integer("WEOPS_RECORD_DAYS", 400, least=1)
 WEOPS_WAREHOUSE_URL = env.text("WEOPS_WAREHOUSE_URL")
+# Private networks that webhooks and HTTP tasks may reach all the same, such as 10.1.0.0/16; see weops/addresses.py.
+WEOPS_ALLOWED_NETWORKS = env.listed("WEOPS_ALLOWED_NETWORKS")
+
+# Alarms. The mail server as Apprise writes it, such as mailtos://user:password@smtp.example.com?from=weops@example.com
+WEOPS_MAIL_URL = env.text("WEOPS_MAIL_URL")
+# Where people reach these pages: links in alarm messages begin so.
+WEOPS_PUBLIC_URL = env.text("WEOPS_PUBLIC_URL").rstrip("/")
 
 LOGGING = {
     "version": 1,
