@@ -59,7 +59,7 @@ class _Redirect(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.send_response(302)
-        self.send_header("Location", f"http://127.0.0.2:{self.server.server_address[1]}/")
+        self.send_header("Location", f"http://127.0.0.2:{self.headers['Host'].partition(':')[2]}/")
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -72,7 +72,7 @@ def port() -> Iterator[int]:
     server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), _Redirect)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield server.server_address[1]
+    yield server.server_port
     server.shutdown()
     server.server_close()
     thread.join()
@@ -99,9 +99,11 @@ def test_every_library_is_refused_and_other_threads_are_not(port: int) -> None:
 
 
 def test_a_redirect_leads_to_no_refused_address(port: int) -> None:
-    with guarded(networks(["127.0.0.1/32"])):
-        with pytest.raises(requests.ConnectionError, match=r"127\.0\.0\.2 is no public address"):
-            requests.get(f"http://127.0.0.1:{port}/", timeout=5)
+    with (
+        guarded(networks(["127.0.0.1/32"])),
+        pytest.raises(requests.ConnectionError, match=r"127\.0\.0\.2 is no public address"),
+    ):
+        requests.get(f"http://127.0.0.1:{port}/", timeout=5)
 
 
 def test_a_guard_inside_a_guard_ends_with_its_block(port: int) -> None:
