@@ -10,7 +10,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from events import formats
-from events.models import Event, EventInstance, Listener
+from events.definitions import EVENTS
+from events.models import Event, Listener
 from weops.console.present import NOTHING
 from weops.console.scoped import ScopedAdmin, VisibleFilter
 from weops.projects import access
@@ -21,6 +22,7 @@ MOST_LISTENERS = 200
 
 @admin.register(Event)
 class EventAdmin(ScopedAdmin):
+    rules = EVENTS
     change_form_template = "events/event_form.html"
     list_display = (
         "name",
@@ -47,25 +49,15 @@ class EventAdmin(ScopedAdmin):
         "description",
         "listeners_list",
     )
-    # Whoever fires it knows it by these; and what was fired under them is as it was.
-    _fixed = ("project", "name", "cycle", "delivery")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).annotate(listening=Count("listeners"))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("format_cell", "listeners_list", *(self._fixed if obj else ()))
+        return ("format_cell", "listeners_list", *(EVENTS.fixed if obj else ()))
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"owner": request.user.pk, **super().get_changeform_initial_data(request)}
-
-    def in_use(self, obj: Any) -> bool:
-        return (
-            obj.listeners.exists()
-            or obj.emitters.exists()
-            or EventInstance.objects.filter(event=obj).exists()
-            or obj.waits.exists()
-        )
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

@@ -13,9 +13,10 @@ from events import firing, formats
 from events.firing import Fired, FiringError
 from events.formats import DataTimeError, EventCycle
 from events.models import Event, Source
-from weops.console.scoped import choosable, signed_in
+from weops.console.scoped import signed_in
 from weops.projects import access
 from weops.projects.access import AnyUser, Right
+from weops.projects.choices import choosable
 
 
 class EventChoice(forms.ModelChoiceField):

@@ -13,9 +13,11 @@ from django.utils.safestring import SafeString
 from instances.admin.looks import TASK_LOOKS
 from instances.engine.states import HOLDING_SLOT, State
 from instances.models import Execution, Instance, Task, Workflow
+from instances.task_definitions import WORKFLOWS
 from weops.console.paging import COUNT_CAP
 from weops.console.present import badge, capped
 from weops.console.scoped import ScopedAdmin, ScopedInline, VisibleFilter
+from weops.projects.definitions import RESOURCE_GROUPS
 from weops.projects.models import ResourceGroup
 
 
@@ -60,6 +62,7 @@ class TaskInline(ScopedInline):
 
 @admin.register(Workflow)
 class WorkflowAdmin(ScopedAdmin):
+    rules = WORKFLOWS
     list_display = ("name", "project", "folder_path", "owner", "task_count", "description")
     list_select_related = ("project", "folder__parent__parent", "owner")
     list_filter = (("project", VisibleFilter),)
@@ -76,9 +79,6 @@ class WorkflowAdmin(ScopedAdmin):
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return self.inlines if obj else ()
-
-    def in_use(self, obj: Any) -> bool:
-        return obj.tasks.exists() or Instance.objects.filter(workflow=obj).exists()
 
     @admin.display(description="Folder")
     def folder_path(self, workflow: Workflow) -> str:
@@ -98,6 +98,7 @@ def _holding(group: str = "pk") -> Any:
 
 @admin.register(ResourceGroup)
 class ResourceGroupAdmin(ScopedAdmin):
+    rules = RESOURCE_GROUPS
     project_path = None
     list_display = ("name", "enabled", "use_cell", "ready_cell", "queue", "description")
     search_fields = ("name",)
@@ -105,9 +106,6 @@ class ResourceGroupAdmin(ScopedAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).annotate(taken=_holding())
-
-    def in_use(self, obj: Any) -> bool:
-        return obj.tasks.exists() or Instance.objects.filter(resource_group=obj).exists()
 
     @admin.display(description="Slots in use")
     def use_cell(self, group: Any) -> SafeString:

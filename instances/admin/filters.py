@@ -17,9 +17,9 @@ from instances.models.instance import INSTANCE_TYPES
 from instances.operations.acknowledging import FAILURES, acknowledged
 from weops.console.filter_bar import FilterForm, MomentField
 from weops.console.folders import folder_paths
-from weops.console.scoped import choosable
 from weops.projects import access
 from weops.projects.access import Right
+from weops.projects.choices import choosable
 from weops.projects.models import Folder, Project, ResourceGroup
 
 MOST_TASKS = 2_000

@@ -28,6 +28,7 @@ from instances.engine.states import TaskStatus
 from instances.models import Task, TaskVersion
 from instances.operations.backfill_options import MOST_TASKS
 from instances.run_once import RunOnce
+from instances.task_definitions import TASKS
 from instances.task_operations import barred
 from weops.console.present import NOTHING, badge, stamp
 from weops.console.scoped import ReadOnlyAdmin, ScopedAdmin, signed_in
@@ -40,6 +41,7 @@ MOST_VERSIONS = 20
 @admin.register(Task)
 class TaskAdmin(ScopedAdmin):
     project_path = "workflow__project_id"
+    rules = TASKS
     form = TaskForm
     change_form_template = "instances/task_form.html"
     inlines = (DependencyInline, ListenerInline, EmitterInline)
@@ -161,9 +163,6 @@ class TaskAdmin(ScopedAdmin):
     def project_id_of(self, obj: models.Model) -> int | None:
         # A task that is being added may have no workflow yet.
         return obj.workflow.project_id if isinstance(obj, Task) and obj.workflow_id else None
-
-    def in_use(self, obj: Any) -> bool:
-        return obj.instances.exists() or obj.dependents.exists()
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)

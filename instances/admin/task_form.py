@@ -9,7 +9,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from instances import definitions
 from instances.models import Task
-from instances.task_operations import may_own
+from instances.task_definitions import belongings
 
 
 class NumbersField(SimpleArrayField):
@@ -50,16 +50,10 @@ class TaskForm(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         values = super().clean() or self.cleaned_data
         workflow = values.get("workflow")
-        foreign = [
-            secret.name
-            for secret in values.get("secrets") or ()
-            if workflow and secret.project_id != workflow.project_id
-        ]
-        if foreign:
-            self.add_error("secrets", f"Of another project than the workflow: {', '.join(foreign)}.")
-        owner = values.get("owner")
-        if workflow and owner and not may_own(owner, workflow.project_id):
-            self.add_error("owner", f"{owner} may not edit tasks of project {workflow.project}.")
+        if workflow:
+            wrong = belongings(workflow.project, values.get("owner"), values.get("secrets") or ())
+            for column, messages in wrong.items():
+                self.add_error(column, messages)
         return values
 
     def _post_clean(self) -> None:

@@ -10,8 +10,8 @@ from django.http import QueryDict
 
 from instances.admin.task_form import NumbersField
 from instances.models import Dependency, Task
-from weops.console.scoped import choosable, visible_calendars
 from weops.projects.access import Right
+from weops.projects.choices import choosable, visible_calendars
 from weops.projects.models import Calendar
 
 # Columns of a task that decide for which data times there are instances.

@@ -15,18 +15,8 @@ from unfold.admin import ModelAdmin, TabularInline
 
 from weops.projects import access
 from weops.projects.access import Right
-from weops.projects.models import Calendar, Folder, ResourceGroup
-
-# How to reach the project of a model whose rows may be chosen in a form.
-PROJECT_PATHS: dict[str, str] = {
-    "projects.Project": "pk",
-    "projects.Folder": "project_id",
-    "projects.Secret": "project_id",
-    "projects.DataSource": "project_id",
-    "instances.Workflow": "project_id",
-    "instances.Task": "workflow__project_id",
-    "events.Event": "project_id",
-}
+from weops.projects.choices import choosable
+from weops.projects.defining import Definition
 
 
 def signed_in(request: HttpRequest) -> User:
@@ -34,32 +24,6 @@ def signed_in(request: HttpRequest) -> User:
     if not isinstance(request.user, User):
         raise PermissionDenied
     return request.user
-
-
-def visible_calendars(queryset: QuerySet[Any], user: Any, right: Right = Right.VIEW) -> QuerySet[Any]:
-    """Calendars of all projects (those of no project) and of the user's own."""
-    ids = access.project_ids(user, right)
-    if ids is None:
-        return queryset
-    return queryset.filter(models.Q(project__isnull=True) | models.Q(project__in=ids))
-
-
-def choosable(model: type[models.Model], user: Any, right: Right) -> QuerySet[Any]:
-    """The rows of `model` that `user` may put into a form where `right` is needed."""
-    if model is User:
-        return access.colleagues(user) if right != Right.ADMINISTER else User.objects.filter(is_active=True)
-    if model is Calendar:
-        return visible_calendars(Calendar.objects.all(), user)
-    if model is ResourceGroup:
-        return ResourceGroup.objects.all()
-    rows = model._default_manager.all()
-    path = PROJECT_PATHS.get(model._meta.label)
-    if path is None:
-        return rows.none()
-    if model is Folder:
-        # Its text is the whole path; deeper levels are read one by one.
-        rows = rows.select_related("parent__parent__parent__parent")
-    return access.within(rows, user, path, right)
 
 
 class VisibleFilter(RelatedFieldListFilter):
@@ -113,6 +77,8 @@ class ScopedAdmin(ChoiceLimits, ModelAdmin):
     """
 
     project_path: str | None = "project_id"
+    # What every door holds to: here, what keeps a row from being deleted, and what stays as it was made.
+    rules: Definition[Any] | None = None
     view_right: Right = Right.VIEW
     list_fullwidth = True
     list_per_page = 100
@@ -157,11 +123,8 @@ class ScopedAdmin(ChoiceLimits, ModelAdmin):
         return self.has_change_permission(request, obj) and (obj is None or not self._in_use_now(obj))
 
     def in_use(self, obj: models.Model) -> bool:
-        """Whether other rows hold on to `obj`, so that it can only be deleted after them.
-
-        Asked before Django collects what a deletion would take along, which could be millions of instances.
-        """
-        return False
+        """Whether other rows hold on to `obj`, so that it can only be deleted after them."""
+        return bool(self.rules and self.rules.held(obj))
 
     def _in_use_now(self, obj: models.Model) -> bool:
         answer: bool | None = getattr(obj, "_answered_in_use", None)

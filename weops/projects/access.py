@@ -43,6 +43,10 @@ RIGHTS: dict[str, frozenset[Right]] = {
 AnyUser = User | AnonymousUser
 
 
+def is_superuser(user: AnyUser) -> bool:
+    return user.is_active and user.is_superuser
+
+
 def rights(user: AnyUser, project: Project | int | None) -> frozenset[Right]:
     """The rights of `user` in `project` (or its id); none for an unknown project, and for nobody's objects."""
     if not user.is_active:
@@ -70,7 +74,7 @@ def rights_by_project(user: AnyUser) -> dict[int, frozenset[Right]]:
 
 def project_ids(user: AnyUser, right: Right) -> list[int] | None:
     """Ids of the projects where `user` has `right`, ascending; None means every project (a superuser)."""
-    if user.is_active and user.is_superuser:
+    if is_superuser(user):
         return None
     return sorted(project_id for project_id, held in rights_by_project(user).items() if right in held)
 

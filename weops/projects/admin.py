@@ -5,16 +5,17 @@ import re
 from typing import Any
 
 from django import forms
-from django.apps import apps
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Count, Model, QuerySet
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
 
-from weops.console.scoped import ScopedAdmin, ScopedInline, VisibleFilter, visible_calendars
+from weops.console.scoped import ScopedAdmin, ScopedInline, VisibleFilter
 from weops.projects import access
 from weops.projects.access import Right
+from weops.projects.choices import visible_calendars
+from weops.projects.definitions import CALENDARS, DATA_SOURCES, FOLDERS, MOST_DATES, PROJECTS, SECRETS
 from weops.projects.models import Calendar, DataSource, Folder, Member, Project, Secret
 
 
@@ -39,6 +40,7 @@ class MemberInline(ScopedInline):
 @admin.register(Project)
 class ProjectAdmin(ScopedAdmin):
     project_path = "pk"
+    rules = PROJECTS
     change_right = Right.ADMINISTER
     list_display = ("name", "display_name", "enabled", "member_count", "description")
     search_fields = ("name", "display_name")
@@ -54,30 +56,20 @@ class ProjectAdmin(ScopedAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return self.has_add_permission(request) and super().has_delete_permission(request, obj)
 
-    def in_use(self, obj: Any) -> bool:
-        return obj.workflows.exists()
-
     @admin.display(description="Members")
     def member_count(self, project: Any) -> int:
         return project.members_in_it
 
 
-def _ran_in(folder: Folder) -> bool:
-    """Whether instances were generated for a task of this folder. By its name: projects know no instances."""
-    return apps.get_model("instances", "Instance").objects.filter(folder_id=folder.pk).exists()
-
-
 @admin.register(Folder)
 class FolderAdmin(FixedProject):
+    rules = FOLDERS
     list_display = ("path_cell", "project")
     list_display_links = ("path_cell",)
     list_filter = (("project", VisibleFilter),)
     list_select_related = ("project", "parent__parent__parent__parent")
     search_fields = ("name",)
     fields = ("project", "parent", "name")
-
-    def in_use(self, obj: Any) -> bool:
-        return obj.children.exists() or obj.workflows.exists() or obj.tasks.exists() or _ran_in(obj)
 
     @admin.display(description="Folder")
     def path_cell(self, folder: Folder) -> str:
@@ -88,15 +80,14 @@ class DatesField(forms.CharField):
     """Dates, one a line or separated by commas or spaces; kept sorted, each once."""
 
     widget = UnfoldAdminTextareaWidget(attrs={"rows": 12, "placeholder": "2026-01-01\n2026-05-01"})
-    most = 5_000
 
     def prepare_value(self, value: Any) -> Any:
         return "\n".join(day.isoformat() for day in value) if isinstance(value, list) else value
 
     def clean(self, value: Any) -> Any:
         words = [word for word in re.split(r"[\s,;]+", super().clean(value)) if word]
-        if len(words) > self.most:
-            raise ValidationError(f"At most {self.most:,} dates.")
+        if len(words) > MOST_DATES:
+            raise ValidationError(f"At most {MOST_DATES:,} dates.")
         return sorted({self._day(word) for word in words})
 
     @staticmethod
@@ -120,6 +111,7 @@ class CalendarForm(forms.ModelForm):
 
 @admin.register(Calendar)
 class CalendarAdmin(ScopedAdmin):
+    rules = CALENDARS
     form = CalendarForm
     list_display = ("name", "project", "date_count", "next_date", "description")
     list_select_related = ("project",)
@@ -191,6 +183,7 @@ class SecretForm(forms.ModelForm):
 
 @admin.register(Secret)
 class SecretAdmin(FixedProject):
+    rules = SECRETS
     form = SecretForm
     view_right = change_right = Right.ADMINISTER
     list_display = ("name", "project", "updated_at")
@@ -208,6 +201,7 @@ class DataSourceForm(forms.ModelForm):
 
 @admin.register(DataSource)
 class DataSourceAdmin(FixedProject):
+    rules = DATA_SOURCES
     form = DataSourceForm
     view_right = change_right = Right.ADMINISTER
     list_display = ("name", "project", "url", "description")
