@@ -233,7 +233,11 @@ def _ready(sender: Any, **_: Any) -> None:
     if _queues.all_groups or _queues.groups:
         # A name of its own for each process: one that replaces a killed one must not renew that one's leases.
         _runtime = Runtime(
-            f"{sender.hostname}-{secrets.token_hex(3)}", sender.pool.limit, _queues.serves, _queues.discover
+            f"{sender.hostname}-{secrets.token_hex(3)}",
+            sender.pool.limit,
+            _queues.serves,
+            _queues.discover,
+            None if _queues.all_groups else sorted(_queues.groups),
         )
         _runtime.start()
 

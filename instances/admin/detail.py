@@ -10,13 +10,13 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from events.admin.waits import WaitRow, waits_of
-from instances.admin import waiting
 from instances.admin.buttons import Button, buttons
 from instances.admin.kinds import look_up
 from instances.admin.looks import OPERATION_LOOKS, execution_badge, state_badge
 from instances.admin.operate_words import in_a_line
 from instances.admin.overlays import acknowledged_badge, frozen_badge
 from instances.admin.record_filter import operator_of
+from instances.admin.why import ShownCause, of_page
 from instances.engine.errors import Error, explain
 from instances.engine.parameters import ParameterError
 from instances.engine.snapshot import Rendered, rendered
@@ -103,7 +103,7 @@ class Page:
     folder: str
     live: bool
     zone: str
-    why: waiting.Answer | None
+    why: list[ShownCause]
     error: Error | None
     executions: list[ExecutionRow]
     more_executions: bool
@@ -150,12 +150,7 @@ def build(instance: Instance, user: AnyUser, execution_id: str = "") -> Page:
         folder=folder_paths([instance.folder_id]).get(instance.folder_id or 0, ""),
         live=state not in FINAL or _ends(selected),
         zone=timezone.get_current_timezone_name(),
-        why=waiting.answer(
-            instance,
-            [(one.name, one.edge) for one in upstream],
-            [one.line for one in events if one.is_open],
-            now,
-        ),
+        why=of_page(instance, user),
         error=explain(instance.error_code),
         executions=[_row(one, selected, now) for one in executions[:MOST_EXECUTIONS]],
         more_executions=len(executions) > MOST_EXECUTIONS,

@@ -23,7 +23,8 @@ from instances.admin.listing import InstanceChangeList
 from instances.admin.looks import state_badge
 from instances.admin.operate import operate_view, set_view
 from instances.admin.overlays import acknowledged_badge, frozen_badge
-from instances.engine.states import ACTIVE, State
+from instances.admin.why import why_view
+from instances.engine.states import ACTIVE, FINAL, State
 from instances.models import Instance
 from weops.console.paging import CappedPaginator
 from weops.console.present import between, or_nothing, stamp, zone_name
@@ -44,6 +45,15 @@ def _leading_to(kind: str) -> Callable[..., HttpResponse]:
         return model_admin.lead_to_page(request, kind)
 
     return lead
+
+
+def _asking_why(instance: Instance) -> SafeString:
+    """The badge of its state, which tells why it does not run when the pointer or the focus rests on it."""
+    shown = state_badge(instance.state, instance.error_code, instance.error_message)
+    if State(instance.state) in FINAL:
+        return shown
+    address = reverse("admin:instances_instance_why", args=(instance.pk,))
+    return format_html('<span class="wo-why-badge" tabindex="0" data-why="{}">{}</span>', address, shown)
 
 
 @admin.register(Instance)
@@ -119,7 +129,7 @@ class InstanceAdmin(ReadOnlyAdmin):
 
     @_column("Execution status")
     def state_cell(self, instance: Instance) -> SafeString:
-        lines = [state_badge(instance.state, instance.error_code, instance.error_message)]
+        lines = [_asking_why(instance)]
         if instance.error_code:
             lines.append(format_html('<span class="wo-error-code">{}</span>', instance.error_code))
         lines.append(frozen_badge(instance))
@@ -210,6 +220,7 @@ class InstanceAdmin(ReadOnlyAdmin):
         return [
             path("operate/<str:kind>/", view(self.operate), name="instances_instance_operate"),
             path("operate/set/<uuid:token>/", view(self.set), name="instances_instance_set"),
+            path("<int:pk>/why/", view(self.why), name="instances_instance_why"),
             path("<int:pk>/log/<int:execution_id>/", view(self.log), name="instances_instance_log"),
             path(
                 "<int:pk>/log/<int:execution_id>/download/",
@@ -260,6 +271,9 @@ class InstanceAdmin(ReadOnlyAdmin):
 
     def set(self, request: HttpRequest, token: UUID) -> HttpResponse:
         return set_view(self, request, token)
+
+    def why(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return why_view(request, self.visible(request, pk))
 
     def log(self, request: HttpRequest, pk: int, execution_id: int) -> HttpResponse:
         return logview.page(self.visible(request, pk), execution_id, request.GET.get("after", ""))

@@ -17,7 +17,7 @@ from instances.admin.kinds import Kind, look_up
 from instances.admin.looks import OPERATION_LOOKS, state_badge
 from instances.admin.operate_words import option_words
 from instances.admin.record_filter import SOURCES, operator_of, visible_items
-from instances.admin.waiting import alive_workers
+from instances.insight.workers import alive_workers
 from instances.models import Instance, OperationItem, OperationRecord
 from instances.models.operation import ItemOutcome, OperationState
 from weops.console.present import badge, plain_time, span, stamp

@@ -5,7 +5,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from instances.admin.waiting import ALIVE
+from instances.insight.workers import ALIVE
 from instances.models import WorkerProcess
 from weops.console.present import Look, badge, span, stamp
 from weops.console.scoped import ReadOnlyAdmin

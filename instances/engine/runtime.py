@@ -52,7 +52,7 @@ class Runtime:
     """One per worker process. `worker` is its name, unique while it lives; `slots` its number of threads.
 
     `served(group id)` tells whether the worker takes work of a group; `discover()` is called every few seconds, to look
-    for groups that were made since.
+    for groups that were made since. `groups`: what the list of workers says that it serves; None: all groups.
     """
 
     def __init__(
@@ -61,11 +61,13 @@ class Runtime:
         slots: int,
         served: Callable[[int], bool] = lambda _group: True,
         discover: Callable[[], None] = lambda: None,
+        groups: Sequence[int] | None = None,
     ) -> None:
         self.worker = worker
         self.slots = slots
         self.served = served
         self.discover = discover
+        self.groups = groups
         self.logs = LogWriter()
         self.stopping = threading.Event()
         self._runs: dict[int, Run] = {}
@@ -85,7 +87,14 @@ class Runtime:
     def start(self) -> None:
         WorkerProcess.objects.update_or_create(
             name=self.worker,
-            defaults={"host": HOST, "pid": os.getpid(), "slots": self.slots, "busy": 0, "stopping": False},
+            defaults={
+                "host": HOST,
+                "pid": os.getpid(),
+                "slots": self.slots,
+                "busy": 0,
+                "groups": self.groups,
+                "stopping": False,
+            },
         )
         self.logs.start()
         self._keeper.start()

@@ -1,5 +1,6 @@
 """Executions of instances, their leases, logs and state changes, and the workers that run them."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -170,13 +171,17 @@ class StateChange(models.Model):
 
 
 class WorkerProcess(models.Model):
-    """A worker that claims executions; one that was not seen for a while is dead or deaf."""
+    """A worker that claims executions; one that was not seen for a while is dead or deaf.
+
+    `groups`: ids of the resource groups whose queues it serves; null: of all.
+    """
 
     name = models.CharField(max_length=200, primary_key=True)
     host = models.CharField(max_length=200)
     pid = models.IntegerField()
     slots = models.PositiveIntegerField()
     busy = models.PositiveIntegerField(default=0)
+    groups = ArrayField(models.BigIntegerField(), null=True)
     started_at = models.DateTimeField(db_default=Now())
     seen_at = models.DateTimeField(db_default=Now())
     stopping = models.BooleanField(default=False, db_default=False)

@@ -191,7 +191,7 @@ def test_freezing_until_a_time_and_thawing(world: SimpleNamespace, as_user: Call
     change = reverse("admin:instances_instance_change", args=(below.child.pk,))
     page = client.get(change)
     assert words in page.content.decode()
-    assert "It is frozen" in page.context["page"].why.title
+    assert "It is frozen" in page.context["page"].why[0].title
     assert "thaw" in {button.kind.kind for button in page.context["page"].buttons}
     operate(client, "thaw", {"ids": below.child.pk})
     assert {one.pk for one in frozen.all()} == {below.grandchild.pk}

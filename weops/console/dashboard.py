@@ -15,8 +15,8 @@ from django.utils.safestring import SafeString
 from instances.admin.filters import ALL_STATES
 from instances.admin.listing import count_states
 from instances.admin.looks import STATE_LOOKS, state_badge
-from instances.admin.waiting import ALIVE
 from instances.engine.states import ACTIVE, State
+from instances.insight.workers import ALIVE
 from instances.models import Instance, WorkerProcess
 from weops.console.paging import COUNT_CAP, time_limit
 from weops.console.present import Look, between, capped, stamp, zone_name
