@@ -13,7 +13,7 @@ from instances.engine.schedule import Cycle, ScheduleError
 from instances.engine.states import TaskStatus
 from instances.models import Dependency, Task
 from instances.models.definition import parameter_layers
-from instances.runners import registry
+from instances.runners import registry, settings_schema
 
 # Fields of a Schedule that have another name as a column of Task.
 SCHEDULE_COLUMNS = {"cycle": "cycle_type", "calendar_dates": "calendar"}
@@ -152,19 +152,23 @@ def _belongings(task: Task) -> Iterator[Fault]:
 
 
 def _runner(task: Task) -> Iterator[Fault]:
-    if task.task_type == "SQL" and task.data_source is None:
-        yield "data_source", "A SQL task runs on a data source; choose one of the project."
-    if task.task_type != "SQL" and task.data_source is not None:
-        yield "data_source", "Only SQL tasks use a data source; clear it, and give the task a secret instead."
-    if not isinstance(task.settings, Mapping):
-        yield "settings", 'Write an object, such as {"key": "value"}.'
-        return
     try:
         runner = registry.get(task.task_type)
     except registry.UnknownTaskType as error:
         yield "task_type", str(error)
         return
-    for message in runner.check(task.settings, task.code):
+    if runner.data_source and task.data_source is None:
+        yield "data_source", f"A {runner.label} task runs on a data source; choose one of the project."
+    if not runner.data_source and task.data_source is not None:
+        users = " and ".join(known.label for known in registry.runners() if known.data_source)
+        yield (
+            "data_source",
+            f"Only {users} tasks use a data source; clear it, and give the task a secret instead.",
+        )
+    if not isinstance(task.settings, Mapping):
+        yield "settings", 'Write an object, such as {"key": "value"}.'
+        return
+    for message in registry.check(task.task_type, task.settings, task.code):
         yield ("settings" if message.startswith("the setting") else "code"), message
 
 
@@ -187,6 +191,15 @@ def _parameters(task: Task) -> Iterator[Fault]:
             yield "parameters", str(error)
     for fault in parameters.check(task.code, list(merged)):
         yield "code", str(fault)
+    for name, text in _setting_texts(task):
+        for fault in parameters.check(text, list(merged)):
+            yield "settings", f"the setting {name}: {fault}"
+
+
+def _setting_texts(task: Task) -> Iterator[tuple[str, str]]:
+    """Texts of the task's settings that ${...} is filled in."""
+    if task.task_type in registry.types() and isinstance(task.settings, Mapping):
+        yield from settings_schema.expressions(registry.get(task.task_type).schema, task.settings)
 
 
 def _value_faults(name: str, value: Any, names: Mapping[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from django.http import HttpRequest, QueryDict
 
 from instances.engine.states import State
 from instances.models import Instance, Task, Workflow
-from instances.models.choices import CYCLES, STATES, TaskType
+from instances.models.choices import CYCLES, STATES, task_types
 from instances.models.instance import INSTANCE_TYPES
 from instances.operations.acknowledging import FAILURES, acknowledged
 from weops.console.filter_bar import FilterForm, MomentField
@@ -63,7 +63,7 @@ class InstanceFilter(FilterForm):
     start_to = MomentField("Start time to")
     owner = forms.ModelChoiceField(access.User.objects.none(), required=False, empty_label="All owners")
     folder = FolderChoice(Folder.objects.none(), required=False, empty_label="All folders")
-    task_type = forms.ChoiceField(choices=[("", "All task types"), *TaskType.choices], required=False)
+    task_type = forms.ChoiceField(choices=lambda: [("", "All task types"), *task_types()], required=False)
     group = forms.ModelChoiceField(
         ResourceGroup.objects.none(),
         label="Resource group",

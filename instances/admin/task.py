@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods
 
 from events.admin.inlines import EmitterInline, ListenerInline
 from instances import definitions
-from instances.admin import task_run, task_steps, waits
+from instances.admin import setting_fields, task_run, task_steps, waits
 from instances.admin.dependency_inline import DependencyInline
 from instances.admin.looks import TASK_LOOKS
 from instances.admin.task_form import TaskForm
@@ -93,7 +93,15 @@ class TaskAdmin(ScopedAdmin):
         ),
         (
             "What runs",
-            {"fields": ("task_type", "code", ("data_source", "secrets"), ("parameters", "settings"))},
+            {
+                "fields": (
+                    "task_type",
+                    *setting_fields.made(),
+                    "code",
+                    ("data_source", "secrets"),
+                    "parameters",
+                )
+            },
         ),
         (
             "Schedule",
@@ -169,10 +177,12 @@ class TaskAdmin(ScopedAdmin):
         if obj is None:
             return fieldsets
         # The owner of a task that exists is changed by an operation, which its instances and the record know of.
-        shown = {"owner": "owner_cell"}
+        shown: dict[str, Any] = {"owner": "owner_cell"}
         if not self.has_change_permission(request, obj):
             # Readers see the code with its lines.
             shown["code"] = "code_text"
+            shown |= dict.fromkeys(setting_fields.made(), "")
+            shown["parameters"] = ("parameters", "settings")
         return [
             (title, {**options, "fields": _replaced(options["fields"], shown)})
             for title, options in fieldsets
@@ -255,6 +265,8 @@ class TaskAdmin(ScopedAdmin):
         task = context.get("original")
         status = task.status if task else TaskStatus.OFFLINE
         context["cycle_fields"] = {cycle.value: sorted(fields) for cycle, fields in CYCLE_FIELDS.items()}
+        context["type_fields"] = setting_fields.shown_for()
+        context["type_codes"] = setting_fields.help_of_code()
         context["steps"] = task_steps.buttons(task, signed_in(request)) if task else []
         context["may_run"] = bool(task) and not barred(RunOnce(), task, signed_in(request))
         context["may_draft"] = status == TaskStatus.OFFLINE
@@ -337,12 +349,13 @@ class TaskAdmin(ScopedAdmin):
         return task_steps.chosen_view(self, request, "owner", chosen)
 
 
-def _replaced(fields: Any, names: dict[str, str]) -> list[Any]:
-    """The fields of a fieldset, which may stand in rows, under other names."""
-    return [
+def _replaced(fields: Any, names: dict[str, Any]) -> list[Any]:
+    """The fields of a fieldset, which may stand in rows, under other names; without those whose new name is empty."""
+    found = [
         names.get(one, one) if isinstance(one, str) else tuple(names.get(name, name) for name in one)
         for one in fields
     ]
+    return [one for one in found if one]
 
 
 def _code(text: str) -> SafeString:

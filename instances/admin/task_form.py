@@ -8,7 +8,9 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from instances import definitions
+from instances.admin import setting_fields
 from instances.models import Task
+from instances.runners import registry
 from instances.task_definitions import belongings
 
 
@@ -27,6 +29,8 @@ class NumbersField(SimpleArrayField):
 
 
 class TaskForm(forms.ModelForm):
+    """Its `settings` are edited in one field each: see `setting_fields`."""
+
     note = forms.CharField(
         required=False,
         max_length=500,
@@ -40,12 +44,16 @@ class TaskForm(forms.ModelForm):
 
     class Meta:
         model = Task
-        exclude = ("status",)
+        exclude = ("status", "settings")
         widgets = {
             "code": UnfoldAdminTextareaWidget(
                 attrs={"class": "wo-code-input", "rows": 16, "spellcheck": "false", "wrap": "off"}
             ),
         }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial.update(setting_fields.initial(self.instance.task_type, self.instance.settings))
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or self.cleaned_data
@@ -57,6 +65,9 @@ class TaskForm(forms.ModelForm):
         return values
 
     def _post_clean(self) -> None:
+        task_type = self.cleaned_data.get("task_type", "")
+        if task_type in registry.types():
+            self.instance.settings = setting_fields.collect(task_type, self.cleaned_data)
         super()._post_clean()  # type: ignore[misc]
         if "workflow" in self.errors or "resource_group" in self.errors:
             return
@@ -71,8 +82,15 @@ class TaskForm(forms.ModelForm):
         # What is saved of the secrets is about to be replaced by what was chosen, which `clean` has checked.
         if column in ("dependencies", "secrets"):
             return
-        field = column if column in self.fields else None
-        said: list[Any] = list(self.errors.get(field or NON_FIELD_ERRORS, []))
         for message in wrong:
+            field: str | None = column
+            if column == "settings":
+                field = setting_fields.field_of(self.instance.task_type, message)
+            field = field if field in self.fields else None
+            said: list[Any] = list(self.errors.get(field or NON_FIELD_ERRORS, []))
             if message not in said:
                 self.add_error(field, message)
+
+
+TaskForm.declared_fields |= setting_fields.made()
+TaskForm.base_fields |= setting_fields.made()

@@ -5,11 +5,12 @@ text as the worker did.
 """
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from instances.engine import parameters
 from instances.models import Execution, TaskVersion
+from instances.runners import registry, settings_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Rendered:
 
     code: str
     parameters: dict[str, str]
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def render(
@@ -27,7 +29,14 @@ def render(
     timezone: str = version.definition.get("timezone", "UTC")
     clock: dict[str, Any] = {"data_time": data_time, "timezone": timezone, "scheduled_time": planned_time}
     values = parameters.resolve(raw, **clock)
-    return Rendered(parameters.substitute(version.code, values=values, **clock), values)
+
+    def fill(text: str) -> str:
+        return parameters.substitute(text, values=values, **clock)
+
+    given = version.definition.get("settings") or {}
+    if version.task_type in registry.types() and given:
+        given = settings_schema.substituted(registry.get(version.task_type).schema, given, fill)
+    return Rendered(fill(version.code), values, given)
 
 
 def rendered(execution: Execution) -> Rendered:

@@ -75,7 +75,9 @@ def prepare(claimed: Claimed) -> RunSpec:
     with connection.cursor() as cursor:
         cursor.execute(_DEFINITION, [claimed.version_id])
         code, definition, task, run_timeout, source_id, workflow, project, has_secrets = cursor.fetchone()
-    version = TaskVersion(pk=claimed.version_id, code=code, definition=loads(definition))
+    version = TaskVersion(
+        pk=claimed.version_id, task_type=claimed.task_type, code=code, definition=loads(definition)
+    )
     rendered = snapshot.render(version, claimed.parameters, claimed.data_time, claimed.planned_time)
     # Secrets are resolved at the last moment and live in this process's memory only.
     found = Task(pk=claimed.task_id).secrets.all() if has_secrets else ()
@@ -88,7 +90,7 @@ def prepare(claimed: Claimed) -> RunSpec:
         execution_id=claimed.execution_id,
         task_type=claimed.task_type,
         code=rendered.code,
-        settings=version.definition.get("settings") or {},
+        settings=rendered.settings,
         parameters=rendered.parameters,
         secrets=secrets,
         data_source_url=url,

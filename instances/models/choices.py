@@ -8,6 +8,7 @@ from django.db.models import CheckConstraint, Q
 
 from instances.engine.schedule import Cycle
 from instances.engine.states import LABELS, SelfDependency, State, TaskStatus
+from instances.runners import registry
 
 STATES = [(state.value, LABELS[state]) for state in State]
 CYCLES = [(cycle.value, cycle.value.capitalize()) for cycle in Cycle]
@@ -27,11 +28,9 @@ class Priority(models.IntegerChoices):
     HIGH = 3, "High"
 
 
-class TaskType(models.TextChoices):
-    SHELL = "SHELL", "Shell"
-    PYTHON = "PYTHON", "Python"
-    SQL = "SQL", "SQL"
-    VIRTUAL = "VIRTUAL", "Virtual (does nothing)"
+def task_types() -> list[tuple[str, str]]:
+    """The registered task types. A function, so that a new type needs no migration."""
+    return registry.choices()
 
 
 class Generation(models.TextChoices):

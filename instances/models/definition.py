@@ -22,8 +22,8 @@ from instances.models.choices import (
     Generation,
     Priority,
     RerunAllowed,
-    TaskType,
     known,
+    task_types,
 )
 from weops.projects.models import (
     Calendar,
@@ -71,7 +71,7 @@ class Task(models.Model):
     owner = models.ForeignKey(USER, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False)
     status = models.CharField(max_length=16, choices=TASK_STATUSES, default=TaskStatus.OFFLINE)
 
-    task_type = models.CharField(max_length=16, choices=TaskType, default=TaskType.SHELL)
+    task_type = models.CharField(max_length=16, choices=task_types, default="SHELL")
     code = models.TextField(
         blank=True, help_text="${name} and time expressions such as ${yyyyMMdd-1d} are filled in."
     )
@@ -228,7 +228,7 @@ class TaskVersion(models.Model):
 
     task = models.ForeignKey(Task, models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField()
-    task_type = models.CharField(max_length=16, choices=TaskType)
+    task_type = models.CharField(max_length=16, choices=task_types)
     code = models.TextField(blank=True)
     parameters = models.JSONField(default=dict)
     definition = models.JSONField(default=dict)

@@ -7,7 +7,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from instances.engine.states import INSTANCE_TYPE_LABELS, InstanceType, RunType, SelfDependency, State
-from instances.models.choices import CYCLES, STATES, TaskType, known
+from instances.models.choices import CYCLES, STATES, known, task_types
 from instances.models.definition import Task, TaskVersion, Workflow
 from weops.projects.models import Folder, Project, ResourceGroup
 
@@ -33,7 +33,7 @@ class Instance(models.Model):
     planned_time = models.DateTimeField()
     instance_type = models.CharField(max_length=16, choices=INSTANCE_TYPES)
     cycle_type = models.CharField(max_length=16, choices=CYCLES)
-    task_type = models.CharField(max_length=16, choices=TaskType)
+    task_type = models.CharField(max_length=16, choices=task_types)
     project = models.ForeignKey(
         Project, models.PROTECT, db_constraint=False, db_index=False, related_name="+"
     )

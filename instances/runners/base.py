@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from instances.runners.settings_schema import NO_SETTINGS, Schema
+
 # Streams of a log. A child's stdout and stderr share one pipe, so that their order is the order they were
 # written in; what the platform itself has to say is marked, so that a screen can set it apart.
 OUTPUT: Final = "output"
@@ -75,12 +77,37 @@ class LogSink(Protocol):
     def write(self, stream: str, data: bytes) -> None: ...
 
 
-class Runner(Protocol):
-    """One task type. `check` returns one line per mistake found when a task is saved; `run` blocks until
-    nothing of the run is left alive, and returns its outcome (it raises only for a bug or a broken log sink,
-    and even then leaves no process behind)."""
+class TaskType:
+    """What a type says of itself, with what most types have. One file a type; each runner is one of these.
+
+    `label`: its name on pages; `code_is`: what the task's code is, "" when it has none. `schema`: its settings
+    (see `settings_schema`). `codes`: the error codes that only tasks of this type end with; the catalogue
+    (`engine/errors.py`) has their texts. `data_source`: whether its tasks run on a data source.
+    """
 
     type: str
+    label: str
+    code_is: str = ""
+    schema: Schema = NO_SETTINGS
+    codes: tuple[str, ...] = ()
+    data_source: bool = False
+
+
+class Runner(Protocol):
+    """One task type (see `TaskType`). `check` returns one line per mistake found when a task is saved, of settings that
+    its schema allows; `run` blocks until nothing of the run is left alive, and returns its outcome (it raises only for a
+    bug or a broken log sink, and even then leaves no process behind)."""
+
+    type: str
+    label: str
+    code_is: str
+    data_source: bool
+
+    @property
+    def schema(self) -> Schema: ...
+
+    @property
+    def codes(self) -> tuple[str, ...]: ...
 
     def check(self, settings: Mapping[str, Any], code: str) -> list[str]: ...
 

@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from instances.runners import exits
-from instances.runners.base import SPAWN_FAILED, Control, LogSink, Outcome, RunSpec
+from instances.runners.base import SPAWN_FAILED, Control, LogSink, Outcome, RunSpec, TaskType
 from instances.runners.host import Host
 from instances.runners.process import Program, run_program
+from instances.runners.settings_schema import gettext_noop as _
+from instances.runners.settings_schema import settings, text
 
 _EXPRESSION = re.compile(r"\$\{[^{}]*\}")
 
 
-class PythonRunner:
+class PythonRunner(TaskType):
     """Runs the worker's own interpreter, so its packages, or the one named by the setting `python`.
 
     -I: no PYTHON* variable, user's site or working directory decides what `import` finds. -u: what is printed
@@ -26,16 +28,23 @@ class PythonRunner:
     """
 
     type = "PYTHON"
+    label = _("Python")
+    code_is = _("A Python program.")
+    schema = settings(
+        python=text(
+            _("Interpreter"),
+            _("Path or name of a Python interpreter; default: the worker's own, with its packages."),
+            minLength=1,
+            pattern=r"\S",
+        )
+    )
 
     def __init__(self, host: Host) -> None:
         self._host = host
 
     def check(self, settings: Mapping[str, Any], code: str) -> list[str]:
         problems = [problem] if (problem := exits.unusable(code)) else []
-        interpreter = settings.get("python")
-        if interpreter is not None and (not isinstance(interpreter, str) or not interpreter.strip()):
-            problems.append("the setting python must be the path or the name of an interpreter")
-        elif not interpreter and not problems:
+        if not settings.get("python") and not problems:
             problems += _syntax_errors(code)  # of another interpreter the version, so the grammar, is unknown
         return problems
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from instances.runners import settings_schema
 from instances.runners.base import Runner
 from instances.runners.host import Host
 from instances.runners.python import PythonRunner
@@ -33,6 +37,28 @@ def get(task_type: str) -> Runner:
 
 def types() -> list[str]:
     return sorted(_runners)
+
+
+def runners() -> list[Runner]:
+    """All of them, in the order in which they were registered: that of lists of choice."""
+    return list(_runners.values())
+
+
+def choices() -> list[tuple[str, str]]:
+    """(type, label), as Django's fields take them; called whenever they are shown, so that a new type is there, too."""
+    return [(runner.type, runner.label) for runner in runners()]
+
+
+def setting_faults(runner: Runner, settings: Any) -> list[settings_schema.Fault]:
+    """What its schema says is wrong with them, each setting once; every message begins with `the setting`."""
+    return settings_schema.faults(runner.schema, settings, runner.label)
+
+
+def check(task_type: str, settings: Mapping[str, Any], code: str) -> list[str]:
+    """Everything that is wrong with a task's settings and code, a line each. Raises UnknownTaskType."""
+    runner = get(task_type)
+    wrong = [fault.message for fault in setting_faults(runner, settings)]
+    return wrong or runner.check(settings, code)
 
 
 def configure(host: Host) -> None:

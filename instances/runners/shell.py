@@ -17,32 +17,49 @@ from instances.runners.base import (
     LogSink,
     Outcome,
     RunSpec,
+    TaskType,
 )
 from instances.runners.host import Host
 from instances.runners.printed import NAME, PrintedVariable
 from instances.runners.process import Program, run_program
+from instances.runners.settings_schema import gettext_noop as _
+from instances.runners.settings_schema import settings, text
 
 _CHECK_SECONDS = 5.0
 # The task's setting that names the variable: a script that prints `events="EventA,20260325;"` fires that once it succeeds.
 EVENTS_SETTING = "events_variable"
 
 
-class ShellRunner:
+class ShellRunner(TaskType):
     """Runs `bash script`: a file, since that bears any size, keeps standard input free, and shows nobody in
     ps what the script holds. No startup file is read."""
 
     type = "SHELL"
+    label = _("Shell")
+    code_is = _("A bash script.")
+    schema = settings(
+        **{
+            EVENTS_SETTING: text(
+                _("Variable of events"),
+                _(
+                    "Name of the variable that the script prints events in, such as events; "
+                    "what it names is fired once the task has succeeded."
+                ),
+                pattern=rf"^{NAME.pattern}",
+            )
+        }
+    )
+    codes = (COMMAND_NOT_FOUND, NOT_EXECUTABLE)
 
     def __init__(self, host: Host) -> None:
         self._host = host
 
     def check(self, settings: Mapping[str, Any], code: str) -> list[str]:
-        wrong = _setting_faults(settings)
         if problem := exits.unusable(code):
-            return [*wrong, problem]
+            return [problem]
         bash = shutil.which("bash")
         if bash is None:
-            return wrong  # the web host need not have what the workers have
+            return []  # the web host need not have what the workers have
         try:
             # -n reads without running; extglob on, or scripts that switch it on themselves would look wrong.
             done = subprocess.run(
@@ -55,9 +72,9 @@ class ShellRunner:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
-            return wrong
+            return []
         lines = done.stderr.decode("utf-8", "replace").splitlines()
-        return wrong + ([line.partition(": ")[2] for line in lines] if done.returncode else [])
+        return [line.partition(": ")[2] for line in lines] if done.returncode else []
 
     def run(self, spec: RunSpec, log: LogSink, control: Control) -> Outcome:
         bash = shutil.which("bash") or "/bin/bash"
@@ -65,15 +82,6 @@ class ShellRunner:
         name = spec.settings.get(EVENTS_SETTING)
         printed = PrintedVariable(name) if isinstance(name, str) and NAME.match(name) else None
         return run_program(program, spec, log, control, self._host, judge, printed)
-
-
-def _setting_faults(settings: Mapping[str, Any]) -> list[str]:
-    name = settings.get(EVENTS_SETTING)
-    if name is None or (isinstance(name, str) and NAME.match(name)):
-        return []
-    return [
-        f"{EVENTS_SETTING} names the variable that the script prints events in, such as events; {name!r} is no name."
-    ]
 
 
 def judge(code: int) -> Outcome:

@@ -19,6 +19,7 @@ from instances.runners.base import (
     LogSink,
     Outcome,
     RunSpec,
+    TaskType,
     cancelled_outcome,
     timeout_outcome,
 )
@@ -26,6 +27,8 @@ from instances.runners.caps import OutputLog
 from instances.runners.environment import secret_values
 from instances.runners.host import Host
 from instances.runners.masker import Masker
+from instances.runners.settings_schema import gettext_noop as _
+from instances.runners.settings_schema import settings, switch
 from instances.runners.sql_session import SqlSession, Stopped, StopWatch, Unreachable, Unsupported
 from instances.runners.sql_split import SqlSyntaxError, Statement, split
 from instances.runners.table import CELL_WIDTH, cell, format_table
@@ -38,19 +41,27 @@ _ROLLBACK_SECONDS = 5.0
 _PORTS = re.compile(r"[0-9,]*")
 
 
-class SqlRunner:
+class SqlRunner(TaskType):
     """The setting `autocommit` (true) runs each statement on its own, for those that refuse a transaction
     (VACUUM, CREATE DATABASE, CREATE INDEX CONCURRENTLY)."""
 
     type = "SQL"
+    label = _("SQL")
+    code_is = _("SQL statements for the task's data source, separated by semicolons.")
+    schema = settings(
+        autocommit=switch(
+            _("Each statement on its own"),
+            _("Without a transaction around all of them, for statements such as VACUUM that refuse one."),
+        )
+    )
+    codes = (MISSING_DATA_SOURCE, DATA_SOURCE_UNREACHABLE, SQL_ERROR)
+    data_source = True
 
     def __init__(self, host: Host) -> None:
         self._host = host
 
     def check(self, settings: Mapping[str, Any], code: str) -> list[str]:
         problems = [problem] if (problem := exits.unusable(code)) else []
-        if not isinstance(settings.get("autocommit", False), bool):
-            problems.append("the setting autocommit must be true or false")
         try:
             # $${ is how a literal ${ is written in code; as SQL it would open a dollar quote.
             if not split(code.replace("$${", "${")) and not problems:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from instances.runners.base import Control, LogSink, Outcome, RunSpec, cancelled_outcome
+from instances.runners.base import Control, LogSink, Outcome, RunSpec, TaskType, cancelled_outcome
+from instances.runners.settings_schema import gettext_noop as _
 
 
-class VirtualRunner:
+class VirtualRunner(TaskType):
     type = "VIRTUAL"
+    label = _("Virtual (does nothing)")
 
     def check(self, settings: Mapping[str, Any], code: str) -> list[str]:
         return []

@@ -33,7 +33,6 @@ def form_of(world: SimpleNamespace, *upstreams: tuple[Task, str], **fields: Any)
         "task_type": "SHELL",
         "code": "echo ${yyyyMMdd}",
         "parameters": "{}",
-        "settings": "{}",
         "cycle_type": "DAY",
         "timezone": "Asia/Shanghai",
         "at": "02:30",
@@ -256,3 +255,34 @@ def test_lists_cost_the_same_with_many_rows(
         factories.submit(factories.make_task(factories.make_workflow(world.ours.project, folder=folder)))
     assert cost() == before
     assert before <= 12
+
+
+def test_settings_are_real_fields(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    client = as_user(DANA)
+    client.post(ADD, form_of(world, setting_SHELL_events_variable="events", setting_PYTHON_python="python9"))
+    task = Task.objects.get(name="made_by_hand")
+    assert task.settings == {"events_variable": "events"}, "only those of its own type are read"
+    page = client.get(change(task)).content.decode()
+    assert 'name="setting_SHELL_events_variable" value="events"' in page
+    assert "Variable of events" in page
+    assert 'name="settings"' not in page
+    client.post(change(task), form_of(world, task_type="PYTHON", code="print()"))
+    task.refresh_from_db()
+    assert (task.task_type, task.settings) == ("PYTHON", {})
+
+
+def test_a_wrong_setting_stands_on_its_own_field(
+    world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    answer = as_user(DANA).post(ADD, form_of(world, setting_SHELL_events_variable="two words"))
+    refused(answer)
+    errors = answer.context["adminform"].form.errors
+    assert list(errors) == ["setting_SHELL_events_variable"]
+    assert "cannot be 'two words'" in errors["setting_SHELL_events_variable"][0]
+
+
+def test_readers_see_the_settings(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    Task.objects.filter(pk=world.ours.task.pk).update(settings={"events_variable": "of_ours"})
+    page = as_user(VERA).get(change(world.ours.task)).content.decode()
+    assert "of_ours" in page
+    assert "setting_SHELL" not in page.split('id="wo-type-codes"')[1]

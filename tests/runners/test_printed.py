@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from instances.runners import registry
 from instances.runners.base import Control
 from instances.runners.caps import Caps
 from instances.runners.host import Host
@@ -111,6 +112,6 @@ def test_secrets_are_masked(shell: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "1st", 'x"', 7, ["events"]])
 def test_a_wrong_name_is_refused_when_the_task_is_saved(name: Any) -> None:
-    [said] = ShellRunner(Host()).check({"events_variable": name}, "echo")
+    [said] = registry.check("SHELL", {"events_variable": name}, "echo")
     assert "events_variable" in said
-    assert ShellRunner(Host()).check(EVENTS, "echo") == []
+    assert registry.check("SHELL", EVENTS, "echo") == []
