@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('instances', '0012_record_projects'),
+        ('instances', '0013_worker_groups'),
     ]
 
     operations = [
