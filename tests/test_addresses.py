@@ -111,3 +111,27 @@ def test_a_guard_inside_a_guard_ends_with_its_block(port: int) -> None:
         with guarded(), pytest.raises(Refused):
             socket.create_connection(("127.0.0.1", port), timeout=5)
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+def test_what_takes_too_long_is_cut_off_however_slowly_it_drips() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def drip() -> None:
+        connection, _address = listener.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            while not over.wait(0.02):
+                try:
+                    connection.sendall(b"x")
+                except OSError:
+                    return
+
+    thread = threading.Thread(target=drip, daemon=True)
+    thread.start()
+    with guarded(networks(["127.0.0.0/8"]), seconds=0.3) as guard, pytest.raises(requests.RequestException):
+        requests.get(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=10)
+    assert guard.cut
+    over.set()
+    thread.join()
+    listener.close()

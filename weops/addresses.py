@@ -1,17 +1,20 @@
 """Which addresses may be connected to on behalf of what people write (webhooks, HTTP tasks). Standard library only.
 
-    with guarded(networks(["10.1.0.0/16"])):
+    with guarded(networks(["10.1.0.0/16"]), seconds=30) as guard:
         requests.post(url)      # raises Refused before anything is sent to a private address
+    guard.refused               # the reason, for libraries that swallow it
 
 The guard sees what the interpreter really connects to: no name that resolves anew, no redirect and no library gets
 around it. It holds for the thread that entered it.
 """
 
 import ipaddress
+import os
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -57,16 +60,67 @@ def _inner(address: Address) -> Address:
     return address
 
 
+class Guard:
+    """What a guarded block saw. `refused`: why a connection was refused, or empty; `cut`: it took too long."""
+
+    def __init__(self, allowed: Sequence[Network]) -> None:
+        self.allowed = tuple(allowed)
+        self.refused = ""
+        self.cut = False
+        # Second handles of the sockets that were connected: libraries wrap, detach and hide their own.
+        self._sockets: list[socket.socket] = []
+        self._changing = threading.Lock()
+
+    def connecting(self, sock: object, target: object) -> None:
+        """Raises Refused unless `sock` may connect to `target`."""
+        host = target[0] if isinstance(target, tuple) and target else None
+        if not isinstance(host, str) or not is_allowed(host, self.allowed):
+            self.refused = (
+                f"{host if isinstance(host, str) else 'a local socket'} is no public address; "
+                "the deployment allows others by WEOPS_ALLOWED_NETWORKS"
+            )
+            raise Refused(self.refused)
+        if isinstance(sock, socket.socket):
+            with self._changing:
+                if self.cut:
+                    raise Refused("it took too long")
+                self._sockets.append(socket.socket(fileno=os.dup(sock.fileno())))
+
+    def cut_off(self) -> None:
+        """Ends the connections that are open: who reads from them gets an error."""
+        with self._changing:
+            self.cut = True
+            for sock in self._sockets:
+                with suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with self._changing:
+            for sock in self._sockets:
+                sock.close()
+            self._sockets.clear()
+
+
 @contextmanager
-def guarded(allowed: Sequence[Network] = ()) -> Iterator[None]:
-    """Connections of this thread to private, loopback, link-local and other special addresses raise Refused."""
+def guarded(allowed: Sequence[Network] = (), seconds: float | None = None) -> Iterator[Guard]:
+    """Connections of this thread to private, loopback, link-local and other special addresses raise Refused.
+
+    After `seconds` the connections made inside are cut, however slowly the other side goes on answering.
+    """
     _install()
-    before = getattr(_here, "allowed", None)
-    _here.allowed = tuple(allowed)
+    guard, before = Guard(allowed), getattr(_here, "guard", None)
+    timer = threading.Timer(seconds, guard.cut_off) if seconds is not None else None
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    _here.guard = guard
     try:
-        yield
+        yield guard
     finally:
-        _here.allowed = before
+        _here.guard = before
+        if timer is not None:
+            timer.cancel()
+        guard.close()
 
 
 def _install() -> None:
@@ -81,13 +135,6 @@ def _install() -> None:
 def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
     if event not in _CONNECTS:
         return
-    allowed = getattr(_here, "allowed", None)
-    if allowed is None:
-        return
-    target = arguments[1]
-    host = target[0] if isinstance(target, tuple) and target else None
-    if not isinstance(host, str) or not is_allowed(host, allowed):
-        raise Refused(
-            f"{host if isinstance(host, str) else 'a local socket'} is no public address; "
-            "the deployment allows others by WEOPS_ALLOWED_NETWORKS"
-        )
+    guard: Guard | None = getattr(_here, "guard", None)
+    if guard is not None:
+        guard.connecting(arguments[0], arguments[1])
