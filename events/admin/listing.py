@@ -1,121 +1,14 @@
-"""The list of event instances: its filters, and what it reads besides the rows."""
+"""The list of event instances: what it reads besides the rows."""
 
-import datetime as dt
 from collections import defaultdict
-from typing import Any
 
-from django import forms
 from django.db.models import QuerySet
-from django.http import HttpRequest, QueryDict
-from django.utils import timezone
+from django.http import HttpRequest
 
 from events import formats
-from events.models import CYCLES, Event, EventInstance, EventState, Listener
+from events.filters import EventInstanceFilter
+from events.models import EventInstance, Listener
 from weops.console.changelist import FilteredChangeList
-from weops.console.filter_bar import FilterForm, MomentField
-from weops.projects import access
-
-MOST_EVENTS = 1_000
-
-
-class ClockField(MomentField):
-    """A wall clock, whatever zone the page is in: data times of events have none."""
-
-    def to_python(self, value: Any) -> dt.datetime | None:
-        with timezone.override(dt.UTC):
-            return super().to_python(value)
-
-
-class EventInstanceFilter(FilterForm):
-    q = forms.CharField(
-        label="Event names",
-        required=False,
-        max_length=200,
-        widget=forms.TextInput(
-            attrs={"type": "search", "autocomplete": "off", "placeholder": "Several: comma or space"}
-        ),
-    )
-    data_from = ClockField("Data time from")
-    data_to = ClockField("Data time to")
-    fired_from = MomentField("Trigger time from")
-    fired_to = MomentField("Trigger time to")
-    cycle = forms.ChoiceField(label="Cycle type", choices=[("", "All"), *CYCLES], required=False)
-    validity = forms.ChoiceField(label="Validity time", required=False)
-    state = forms.ChoiceField(label="Status", choices=[("", "All"), *EventState.choices], required=False)
-
-    FIRST = ("q", "data_from", "data_to", "fired_from", "fired_to")
-    IN_LIST = ("cycle", "validity", "state")
-    COLUMNS = {"state": "state"}
-    RANGES = {
-        "data_from": "moment__gte",
-        "data_to": "moment__lte",
-        "fired_from": "triggered_at__gte",
-        "fired_to": "triggered_at__lte",
-    }
-    advice = "Narrow the trigger time, or name the events."
-
-    def __init__(self, request: HttpRequest, data: QueryDict | None = None) -> None:
-        super().__init__(request, data)
-        self._events = access.within(Event.objects.all(), self.user, "project_id")
-        self._choice("validity").choices = [("", "All"), *self._validities()]
-        for name in self.IN_LIST:
-            # They stand in the list and belong to the form above it.
-            self._choice(name).widget.attrs["form"] = "wo-filters"
-
-    @property
-    def in_list_fields(self) -> list[forms.BoundField]:
-        return [self[name] for name in self.IN_LIST]
-
-    def _validities(self) -> list[tuple[str, str]]:
-        """Every time to live of the events, and every maximum wait of their listeners."""
-        lives = self._events.order_by().values_list("time_to_live", "time_to_live_unit").distinct()
-        listeners = Listener.objects.filter(event__in=self._events)
-        waits = listeners.order_by().values_list("max_wait", "max_wait_unit").distinct()
-        return [
-            *(
-                (f"lives:{amount}:{unit}", f"lives {formats.words(amount, unit)}")
-                for amount, unit in sorted(lives)
-            ),
-            *(
-                (
-                    f"waits:{amount or ''}:{unit if amount else ''}",
-                    f"listeners wait {formats.words(amount, unit)}",
-                )
-                for amount, unit in sorted(
-                    {(a, u if a else "") for a, u in waits}, key=lambda row: (row[0] or 0, row[1])
-                )
-            ),
-        ]
-
-    def apply(self, queryset: QuerySet[EventInstance]) -> QuerySet[EventInstance]:
-        queryset = super().apply(queryset)
-        if not self.is_valid() or not any(self.cleaned_data[name] for name in ("q", "cycle", "validity")):
-            return queryset
-        # Names, cycles and validities are those of few events; the list itself is read by their ids.
-        ids = list(self._chosen_events().order_by("id").values_list("id", flat=True)[: MOST_EVENTS + 1])
-        if len(ids) > MOST_EVENTS:
-            self.too_many = f"More than {MOST_EVENTS:,} events match; the first {MOST_EVENTS:,} are shown."
-        return queryset.filter(event__in=ids[:MOST_EVENTS])
-
-    def _chosen_events(self) -> QuerySet[Event]:
-        values, events = self.cleaned_data, self._events
-        if values["cycle"]:
-            events = events.filter(cycle=values["cycle"])
-        if values["validity"]:
-            kind, amount, unit = values["validity"].split(":")
-            if kind == "lives":
-                events = events.filter(time_to_live=amount, time_to_live_unit=unit)
-            elif amount:
-                events = events.filter(listeners__max_wait=amount, listeners__max_wait_unit=unit).distinct()
-            else:
-                events = events.filter(listeners__isnull=False, listeners__max_wait__isnull=True).distinct()
-        words = values["q"].replace(",", " ").replace(";", " ").split()
-        if words:
-            named = Event.objects.none()
-            for word in words:
-                named = named | events.filter(name__icontains=word)
-            events = named
-        return events
 
 
 class EventInstanceChangeList(FilteredChangeList):

@@ -11,9 +11,9 @@ from django.http import QueryDict
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from instances.admin.kinds import look_up
 from instances.admin.record_page import Share
 from instances.engine.plan_spec import PlanSpec
+from instances.kinds import look_up
 from instances.models import BackfillPlan, BackfillRun, OperationRecord, Task
 from instances.models.backfill import PlanState, RunState
 from instances.models.choices import SELF_DEPENDENCIES

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from instances import operations
-from instances.admin.kinds import ON_INSTANCES, Kind
+from instances.kinds import ON_INSTANCES, Kind
 from instances.models import Acknowledgement, Edge, Instance
 from weops.projects import access
 from weops.projects.access import AnyUser

@@ -11,18 +11,18 @@ from django.utils.safestring import SafeString
 
 from events.admin.waits import WaitRow, waits_of
 from instances.admin.buttons import Button, buttons
-from instances.admin.kinds import look_up
 from instances.admin.looks import OPERATION_LOOKS, execution_badge, state_badge
 from instances.admin.operate_words import in_a_line
 from instances.admin.overlays import acknowledged_badge, frozen_badge
-from instances.admin.record_filter import operator_of
 from instances.admin.why import ShownCause, of_page
 from instances.engine.errors import Error, explain
 from instances.engine.parameters import ParameterError
 from instances.engine.snapshot import Rendered, rendered
 from instances.engine.states import ACTIVE, FINAL, LABELS, ExecutionState, State
+from instances.kinds import look_up
 from instances.models import Edge, Execution, Instance, OperationItem, StateChange
 from instances.operations.acknowledging import acknowledgements
+from instances.record_filters import operator_of
 from weops.console.folders import folder_paths
 from weops.console.paging import COUNT_CAP, capped_count
 from weops.console.present import badge, between, capped, stamp

@@ -18,13 +18,13 @@ from django.utils.safestring import SafeString
 
 from instances import operations
 from instances.admin import detail, logview
-from instances.admin.kinds import IN_BULK, KINDS
 from instances.admin.listing import InstanceChangeList
 from instances.admin.looks import state_badge
 from instances.admin.operate import operate_view, set_view
 from instances.admin.overlays import acknowledged_badge, frozen_badge
 from instances.admin.why import why_view
 from instances.engine.states import ACTIVE, FINAL, State
+from instances.kinds import IN_BULK, KINDS
 from instances.models import Instance
 from weops.console.paging import CappedPaginator
 from weops.console.present import between, or_nothing, stamp, zone_name

@@ -9,8 +9,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from instances.admin.filters import ALL_STATES, InstanceFilter
 from instances.admin.looks import STATE_LOOKS
+from instances.filters import ALL_STATES, InstanceFilter
 from instances.models import Instance
 from instances.operations.acknowledging import acknowledgements
 from weops.console.changelist import FilteredChangeList

@@ -23,10 +23,10 @@ from django.utils.http import urlencode
 
 from instances import operations
 from instances.admin import operate_choice, operate_offers
-from instances.admin.kinds import ON_INSTANCES
 from instances.admin.operate_choice import Choice, ChoiceError
 from instances.admin.operate_form import RemoveForm, RerunForm, form_of
 from instances.admin.operate_page import PAGE, PreviewPage, preview_page, set_rows
+from instances.kinds import ON_INSTANCES
 from instances.models import FrozenSet, OperationRecord
 from instances.models.operation import OperationState
 from instances.operations import OptionError

@@ -8,7 +8,7 @@ from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 from django.utils.functional import cached_property
 
-from instances.admin.filters import InstanceFilter
+from instances.filters import InstanceFilter
 from instances.models import Instance
 from weops.console.paging import COUNT_CAP, capped_count
 from weops.console.present import capped

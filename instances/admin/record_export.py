@@ -14,11 +14,11 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 
-from instances.admin.kinds import look_up
-from instances.admin.record_filter import operator_of
 from instances.admin.record_page import named_instances
+from instances.kinds import look_up
 from instances.models import OperationItem, OperationRecord
 from instances.operations import records
+from instances.record_filters import operator_of
 from weops.console.present import plain_time
 from weops.console.scoped import signed_in
 

@@ -13,13 +13,13 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from instances import operations
-from instances.admin.kinds import Kind, look_up
 from instances.admin.looks import OPERATION_LOOKS, state_badge
 from instances.admin.operate_words import option_words
-from instances.admin.record_filter import SOURCES, operator_of, visible_items
 from instances.insight.workers import alive_workers
+from instances.kinds import Kind, look_up
 from instances.models import Instance, OperationItem, OperationRecord
 from instances.models.operation import ItemOutcome, OperationState
+from instances.record_filters import SOURCES, operator_of, visible_items
 from weops.console.present import badge, plain_time, span, stamp
 from weops.projects import access
 from weops.projects.access import AnyUser

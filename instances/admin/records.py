@@ -24,19 +24,13 @@ from django.views.decorators.http import require_GET, require_POST
 
 from instances import operations
 from instances.admin import record_export, record_page
-from instances.admin.kinds import look_up
 from instances.admin.looks import OPERATION_LOOKS
 from instances.admin.operate_words import in_a_line
-from instances.admin.record_filter import (
-    SOURCES,
-    RecordChangeList,
-    RecordFilter,
-    operator_of,
-    visible_items,
-    visible_records,
-)
+from instances.admin.record_filter import RecordChangeList
+from instances.kinds import look_up
 from instances.models import OperationRecord
 from instances.models.operation import ItemOutcome
+from instances.record_filters import SOURCES, RecordFilter, operator_of, visible_items, visible_records
 from weops.console.paging import CappedPaginator
 from weops.console.present import badge, or_nothing, plain_time, span, stamp, zone_name
 from weops.console.scoped import ReadOnlyAdmin, signed_in

@@ -8,9 +8,9 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from instances.admin.kinds import KINDS
 from instances.insight.answers import Cause, Diagnosis, Fix, Link
 from instances.insight.why import why
+from instances.kinds import KINDS
 from instances.models import Instance
 from weops.console.present import Look, stamp
 from weops.projects.access import AnyUser

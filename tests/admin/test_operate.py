@@ -246,7 +246,7 @@ def test_a_filter_that_means_nothing_chooses_nothing(
 def test_a_search_that_names_too_many_tasks_chooses_nothing(
     monkeypatch: pytest.MonkeyPatch, world: SimpleNamespace, as_user: Callable[[str], Client]
 ) -> None:
-    monkeypatch.setattr("instances.admin.filters.MOST_TASKS", 1)
+    monkeypatch.setattr("instances.filters.MOST_TASKS", 1)
     make_instance(factories.make_task(world.ours.workflow, name="ours_too"))
     answer = as_user(OMAR).post(address("terminate"), {"all": "1", "query": "q=ours"})
     assert answer.status_code == 400

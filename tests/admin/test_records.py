@@ -20,8 +20,8 @@ from django.utils import timezone
 
 from instances import operations
 from instances.admin import record_export, record_page
-from instances.admin.kinds import IN_BULK, KINDS, ON_INSTANCES
 from instances.admin.record_export import defused
+from instances.kinds import IN_BULK, KINDS, ON_INSTANCES
 from instances.models import Instance, OperationItem, OperationRecord
 from instances.models.operation import OperationState
 from tests import factories

@@ -72,6 +72,24 @@ def rights_by_project(user: AnyUser) -> dict[int, frozenset[Right]]:
     return known
 
 
+def limit(user: User, held: frozenset[Right], project_id: int | None) -> None:
+    """From now on this object stands for no more than `held` of the user's rights, and only in the project, if one is given.
+
+    It must not be saved: a superuser is none any more, but somebody with rights in every project.
+    """
+    if held >= EVERY_RIGHT and project_id is None:
+        return
+    if is_superuser(user):
+        everywhere = Project.objects.values_list("pk", flat=True)
+        known = dict.fromkeys(everywhere, EVERY_RIGHT)
+        user.is_superuser = False
+    else:
+        known = rights_by_project(user)
+    user._rights_by_project = {  # type: ignore[attr-defined]
+        pk: rights & held for pk, rights in known.items() if project_id in (None, pk)
+    }
+
+
 def project_ids(user: AnyUser, right: Right) -> list[int] | None:
     """Ids of the projects where `user` has `right`, ascending; None means every project (a superuser)."""
     if is_superuser(user):
