@@ -23,11 +23,13 @@ from django.db import close_old_connections  # noqa: E402
 
 from instances.engine import generation, hints, maintenance, plans  # noqa: E402
 from instances.engine.hints import Hint  # noqa: E402
+from instances.engine.host import host_of_settings  # noqa: E402
 from instances.engine.runtime import INSTANT_BATCH, Runtime  # noqa: E402
 from instances.operations import hints as operation_hints  # noqa: E402
 from instances.operations import records, retention  # noqa: E402
 from instances.operations.backfill_worker import Advancer  # noqa: E402
 from instances.operations.worker import Applier  # noqa: E402
+from instances.runners import registry  # noqa: E402
 from weops.projects.models import ResourceGroup  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -231,6 +233,7 @@ def _ready(sender: Any, **_: Any) -> None:
     global _runtime
     _queues.consumer = sender
     if _queues.all_groups or _queues.groups:
+        registry.configure(host_of_settings())
         # A name of its own for each process: one that replaces a killed one must not renew that one's leases.
         _runtime = Runtime(
             f"{sender.hostname}-{secrets.token_hex(3)}",

@@ -144,6 +144,14 @@ WEOPS_RECORD_DAYS = env.integer("WEOPS_RECORD_DAYS", 400, least=1)
 WEOPS_WAREHOUSE_URL = env.text("WEOPS_WAREHOUSE_URL")
 # Private networks that webhooks and HTTP tasks may reach all the same, such as 10.1.0.0/16; see weops/addresses.py.
 WEOPS_ALLOWED_NETWORKS = env.listed("WEOPS_ALLOWED_NETWORKS")
+# Workers. The folder of the runs' working directories (the system's temporary one); the OS user that tasks run as (the
+# worker must be root then); names of the worker's own variables that tasks get, such as HTTPS_PROXY or JAVA_HOME.
+WEOPS_WORK_ROOT = env.text("WEOPS_WORK_ROOT")
+WEOPS_RUN_AS = env.text("WEOPS_RUN_AS")
+WEOPS_TASK_ENVIRONMENT = env.listed("WEOPS_TASK_ENVIRONMENT")
+# The master of Spark tasks, such as spark://host:7077 or yarn; the path of a spark-submit other than the installed one's.
+WEOPS_SPARK_MASTER = env.text("WEOPS_SPARK_MASTER", "local[*]")
+WEOPS_SPARK_SUBMIT = env.text("WEOPS_SPARK_SUBMIT")
 
 # Alarms. The mail server as Apprise writes it, such as mailtos://user:password@smtp.example.com?from=weops@example.com
 WEOPS_MAIL_URL = env.text("WEOPS_MAIL_URL")

@@ -3,18 +3,8 @@
 Standard library only. A code is stored on executions and instances; its text comes from here.
 """
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Error:
-    code: str
-    title: str
-    causes: tuple[str, ...]
-    advice: str
-    # Errors that another try cannot mend are not retried.
-    retryable: bool = True
-
+from instances.engine.error_base import Error
+from instances.engine.error_texts import DIAGNOSED, LIMITS, OF_TYPES
 
 _ALL = (
     Error(
@@ -163,7 +153,7 @@ _ALL = (
     ),
 )
 
-CATALOGUE: dict[str, Error] = {error.code: error for error in _ALL}
+CATALOGUE: dict[str, Error] = {error.code: error for error in (*_ALL, *LIMITS, *OF_TYPES, *DIAGNOSED)}
 
 
 def explain(code: str) -> Error | None:

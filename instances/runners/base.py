@@ -28,12 +28,25 @@ SPAWN_FAILED: Final = "SPAWN_FAILED"
 MISSING_DATA_SOURCE: Final = "MISSING_DATA_SOURCE"
 DATA_SOURCE_UNREACHABLE: Final = "DATA_SOURCE_UNREACHABLE"
 SQL_ERROR: Final = "SQL_ERROR"
+CPU_TIME: Final = "CPU_TIME"
+OUTPUT_LIMIT: Final = "OUTPUT_LIMIT"
 UNKNOWN_TASK_TYPE: Final = "UNKNOWN_TASK_TYPE"
 
 REASON_TERMINATE: Final = "terminate"
 REASON_LEASE_LOST: Final = "lease_lost"
 REASON_SHUTDOWN: Final = "shutdown"
 _CODE_OF_REASON: Final = {REASON_LEASE_LOST: LEASE_LOST, REASON_SHUTDOWN: WORKER_SHUTDOWN}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may use; None: as much as there is. `memory`: bytes, of all its processes; `cpu`: seconds, of all its
+    processes; `files`: open ones, of each process; `output`: bytes printed."""
+
+    memory: int | None = None
+    cpu: int | None = None
+    files: int | None = None
+    output: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,9 @@ class RunSpec:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     data_source_url: str = field(default="", repr=False)
     context: Mapping[str, str] = field(default_factory=dict)
+    # Of a Spark task: configuration by name, which an operator may have overridden.
+    application_parameters: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
     run_timeout: float | None = None
     kill_grace: float = 10.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from instances.runners.base import EXIT_NONZERO, KILLED_BY_SIGNAL, OUT_OF_MEMORY, Outcome
+from instances.runners.base import CPU_TIME, EXIT_NONZERO, KILLED_BY_SIGNAL, OUT_OF_MEMORY, Outcome
 
 
 def judge(code: int) -> Outcome:
@@ -14,6 +14,10 @@ def judge(code: int) -> Outcome:
     if code > 0:
         return Outcome(False, code, None, EXIT_NONZERO, f"exit code {code}")
     number = -code
+    if number == signal.SIGXCPU:
+        return Outcome(
+            False, None, number, CPU_TIME, "ended by SIGXCPU: a process used more CPU time than it may"
+        )
     if number == signal.SIGKILL:
         # We did not send it. Nearly always that is the kernel's out-of-memory killer.
         text = "killed by SIGKILL, which WeOps did not send: probably out of memory"

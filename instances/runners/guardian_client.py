@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import secrets
@@ -27,6 +28,8 @@ _BOOT = (
     "from instances.runners.guardian import main; main(*sys.argv[2:])"
 )
 _FLAPPING_SECONDS = 1.0
+_PREFIX = "weops-worker-"
+_ABANDONED_SECONDS = 60.0
 
 
 class GuardianClient:
@@ -90,6 +93,7 @@ class GuardianClient:
             process, self._process = self._process, None
             self._close_pipe()
             directory, self._directory = self._directory, None
+            self._let_go()
         if process is not None:
             process.wait()
         if directory is not None:
@@ -97,9 +101,11 @@ class GuardianClient:
 
     def _own_directory(self) -> Path:
         if self._directory is None:
-            made = tempfile.mkdtemp(prefix=f"weops-worker-{os.getpid()}-", dir=self._parent_directory)
+            made = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=self._parent_directory)
             os.chmod(made, self._directory_mode)
             self._directory = Path(made)
+            self._held = _held(self._directory)
+            _remove_abandoned(self._directory)
         return self._directory
 
     def _start(self) -> None:
@@ -165,6 +171,11 @@ class GuardianClient:
                 os.close(self._pipe)
         self._pipe = -1
 
+    def _let_go(self) -> None:
+        if self._held >= 0:
+            os.close(self._held)
+        self._held = -1
+
     def _begin(self) -> None:
         """The state of a client that has started nothing."""
         self.token = secrets.token_hex(16)
@@ -172,15 +183,41 @@ class GuardianClient:
         self._live = {}
         self._process = None
         self._pipe = -1
+        self._held = -1
         self._directory = None
 
     def after_fork(self) -> None:
         """In a forked child: the guardian stays the parent's, and the pipe must not be held open here."""
         self._lock = threading.Lock()
         self._close_pipe()
+        self._let_go()
         if self._process is not None:
             self._process.returncode = 0  # not our child: never wait for it
         self._begin()
+
+
+def _held(directory: Path) -> int:
+    """A descriptor that locks the directory as long as this process lives, however it ends; -1 if it is locked."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return -1
+    return descriptor
+
+
+def _remove_abandoned(own: Path) -> None:
+    """Directories of workers that died together with their guardians, as a machine that is switched off takes both."""
+    for other in own.parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            found = other.lstat()
+            # One that is being made just now is not locked yet.
+            if found.st_uid != os.geteuid() or time.time() - found.st_mtime < _ABANDONED_SECONDS:
+                continue
+            if (descriptor := _held(other)) >= 0:
+                shutil.rmtree(other, ignore_errors=True)
+                os.close(descriptor)
 
 
 _clients: weakref.WeakSet[GuardianClient] = weakref.WeakSet()

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from instances.runners.caps import Caps
 from instances.runners.guardian_client import GuardianClient
+from instances.runners.limits import UsageWatch
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,13 @@ class Host:
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     drain_seconds: float = 2.0
     connect_seconds: float = 10.0
+    # Private networks that HTTP tasks may reach, such as 10.1.0.0/16.
+    allowed_networks: tuple[str, ...] = ()
+    # How Spark tasks start: the master, and the path of spark-submit ("": that of the installed pyspark).
+    spark_master: str = "local[*]"
+    spark_submit: str = ""
     guardian: GuardianClient = field(init=False)
+    usage: UsageWatch = field(init=False, default_factory=UsageWatch)
 
     def __post_init__(self) -> None:
         # Another user has to reach its own directory through ours.

@@ -9,6 +9,7 @@ hunted down.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pwd
 import select
@@ -17,12 +18,15 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from instances.runners import procfs
 from instances.runners.base import (
+    EXIT_NONZERO,
+    OUTPUT_LIMIT,
     SPAWN_FAILED,
     Control,
     LogSink,
@@ -31,27 +35,34 @@ from instances.runners.base import (
     cancelled_outcome,
     timeout_outcome,
 )
-from instances.runners.caps import OutputLog
+from instances.runners.caps import OutputLog, human_size
 from instances.runners.environment import RUN_TOKEN, child_environment, secret_values
 from instances.runners.guardian_client import GuardianClient
 from instances.runners.host import Host
+from instances.runners.limits import Hit, limited
 from instances.runners.masker import Masker
 from instances.runners.printed import PrintedVariable
 
 _READ_SIZE = 256 * 1024
 _RESCAN_SECONDS = 1.0  # while killing: how often to look for what was forked meanwhile
 _MAX_DRAIN_READS = 64
+REPORT = "report.json"
+_LONGEST_REPORT = 64 * 1024
 _OOM_SCORE = b"500"
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to start: the command (an absolute path first) gets the path of `code`'s file as its last
-    argument."""
+    """What to start: the command (an absolute path first) gets the path of `code`'s file as its next argument, then
+    `arguments`. `environment`: variables besides those of every child. `reports`: a program of ours, which may leave
+    `report.json` in its working directory: {"code": error code, "message": text}, of what made it fail."""
 
     command: Sequence[str]
     code: str
     file_name: str
+    arguments: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    reports: bool = False
 
 
 def run_program(
@@ -80,6 +91,8 @@ def run_program(
         )
     try:
         outcome = _Run(child, output, spec, control, host, printed).supervise(judge)
+        if program.reports and outcome.error_code == EXIT_NONZERO:
+            outcome = _reported(directory, outcome, masker)
     finally:
         _remove(directory)
     if printed is None or not outcome.ok:
@@ -93,7 +106,8 @@ def _spawn(program: Program, spec: RunSpec, directory: Path, token: str, host: H
     directory.mkdir(mode=0o700)
     script = directory / program.file_name
     script.write_text(program.code, encoding="utf-8", errors="surrogateescape", newline="")
-    environment = child_environment(spec, directory, token, host.environment)
+    environment = child_environment(spec, directory, token, {**host.environment, **program.environment})
+    command = limited([*program.command, str(script), *program.arguments], spec.limits)
     if user is not None:
         os.chown(directory, user.pw_uid, user.pw_gid)
         os.chown(script, user.pw_uid, user.pw_gid)
@@ -102,7 +116,7 @@ def _spawn(program: Program, spec: RunSpec, directory: Path, token: str, host: H
         # No preexec_fn: with it Python cannot use vfork, which is what keeps this fast and safe among
         # threads.
         process = subprocess.Popen(
-            [*program.command, str(script)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=write_end,
             stderr=write_end,
@@ -137,6 +151,7 @@ class _Child:
         self._process = process
         self._guardian = guardian
         self.pid = process.pid
+        self.marker = marker
         self.output_fd = output_fd
         self.family = procfs.Family(process.pid, marker, guardian.live)
         self.pidfd = os.pidfd_open(process.pid)
@@ -194,12 +209,14 @@ class _Run:
         self._how = ""
         self._nothing_left = False
         self._killer: threading.Thread | None = None
+        self._hit: Hit | None = None
+        self._printed_bytes = 0
 
     def supervise(self, judge: Callable[[int], Outcome]) -> Outcome:
         try:
             self._poll.register(self._child.output_fd, select.POLLIN)
             self._poll.register(self._wake, select.POLLIN)
-            with self._control.listen(self._cancelled):
+            with self._control.listen(self._cancelled), self._watched():
                 self._tell_started()
                 self._run()
                 self._end_session()
@@ -215,6 +232,16 @@ class _Run:
             os.close(self._wake)
         self._output.finish()
         return self._outcome(code, judge)
+
+    def _watched(self) -> AbstractContextManager[None]:
+        child = self._child
+        return self._host.usage.watching(child.pid, child.marker, self._spec.limits, self._limit_hit)
+
+    def _limit_hit(self, hit: Hit) -> None:
+        """In the thread of the watch, or in the run's own; the first one counts."""
+        if self._hit is None:
+            self._hit = hit
+        os.eventfd_write(self._wake, 1)
 
     def _cancelled(self) -> None:
         """In the thread that cancels. Where no grace is given nothing may wait for the run's own thread: that
@@ -243,6 +270,10 @@ class _Run:
                 break
             if (self._wake in ready or pidfd in ready) and self._control.reason is not None:
                 self._ended_by = self._control.reason
+                break
+            if self._hit is not None:
+                self._ended_by = "limit"
+                self._output.say(f"stopped: {self._hit.message}")
                 break
             if deadline is not None and time.monotonic() >= deadline:
                 self._ended_by = "timeout"
@@ -324,6 +355,10 @@ class _Run:
                 self._output_open = False
                 self._poll.unregister(self._child.output_fd)
             return False
+        self._printed_bytes += len(data)
+        most = self._spec.limits.output
+        if most is not None and self._printed_bytes > most and self._hit is None:
+            self._limit_hit(Hit(OUTPUT_LIMIT, f"it printed more than {human_size(most)}"))
         if self._printed is not None:
             self._printed.feed(data)
         self._output.feed(data)
@@ -337,6 +372,8 @@ class _Run:
                 return
 
     def _grace(self) -> float:
+        if self._hit is not None and not self._hit.patient:
+            return 0.0
         return self._control.grace(self._spec.kill_grace)
 
     def _signal(self, members: list[procfs.Process], number: int) -> None:
@@ -363,6 +400,10 @@ class _Run:
         number = -code if code is not None and code < 0 else None
         if self._ended_by == "timeout" and self._spec.run_timeout is not None:
             return timeout_outcome(self._spec.run_timeout, how=self._how, exit_code=exit_code, signal=number)
+        # What it printed in its last moment counts, too.
+        if self._hit is not None and self._ended_by in ("limit", ""):
+            text = f"{self._hit.message}; {self._how}" if self._how else self._hit.message
+            return Outcome(False, exit_code, number, self._hit.code, text)
         if self._ended_by:
             return cancelled_outcome(self._ended_by, how=self._how, exit_code=exit_code, signal=number)
         if code is None:
@@ -370,6 +411,17 @@ class _Run:
                 False, error_code=SPAWN_FAILED, message="the exit status was lost to another waiter"
             )
         return judge(code)
+
+
+def _reported(directory: Path, outcome: Outcome, masker: Masker) -> Outcome:
+    """What a program of ours wrote down about its failure; the outcome as it is if it wrote nothing of use."""
+    try:
+        with open(directory / REPORT, "rb") as file:
+            told = json.loads(file.read(_LONGEST_REPORT))
+        code, message = str(told["code"]), str(told["message"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return outcome
+    return replace(outcome, error_code=code[:40], message=masker.mask_text(message))
 
 
 def _spawn_message(program: Program, error: BaseException) -> str:

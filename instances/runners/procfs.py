@@ -49,6 +49,30 @@ def stat(pid: int) -> Stat | None:
     return Stat(name, fields[0].decode(), int(fields[3]), int(fields[19]))
 
 
+def usage(pid: int) -> tuple[int, int] | None:
+    """(clock ticks of CPU time, its children's that were waited for included; pages of resident memory), or None."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.read(1024).rpartition(b")")[2].split()
+    except _GONE:
+        return None
+    if len(fields) < 22:
+        return None
+    return sum(int(field) for field in fields[11:15]), max(0, int(fields[21]))
+
+
+def proportional_memory(pid: int) -> int:
+    """Bytes of memory, where pages shared by n processes count one nth; 0 when it is gone or another user's."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) * 1024
+    except (*_GONE, PermissionError):
+        pass
+    return 0
+
+
 def last_pid() -> int:
     """The number most recently given to a process or thread."""
     with open("/proc/loadavg", "rb", buffering=0) as file:

@@ -8,6 +8,7 @@ from typing import Any
 from instances.runners import settings_schema
 from instances.runners.base import Runner
 from instances.runners.host import Host
+from instances.runners.http import HttpRunner
 from instances.runners.python import PythonRunner
 from instances.runners.shell import ShellRunner
 from instances.runners.sql import SqlRunner
@@ -63,7 +64,14 @@ def check(task_type: str, settings: Mapping[str, Any], code: str) -> list[str]:
 
 def configure(host: Host) -> None:
     """Gives the built-in runners this host's limits; a worker calls it once, before its first run."""
-    for runner in (ShellRunner(host), PythonRunner(host), SqlRunner(host), VirtualRunner()):
+    built_in: tuple[Runner, ...] = (
+        ShellRunner(host),
+        PythonRunner(host),
+        SqlRunner(host),
+        HttpRunner(host),
+        VirtualRunner(),
+    )
+    for runner in built_in:
         register(runner)
 
 

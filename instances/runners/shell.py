@@ -11,6 +11,7 @@ from typing import Any
 from instances.runners import exits
 from instances.runners.base import (
     COMMAND_NOT_FOUND,
+    CPU_TIME,
     NOT_EXECUTABLE,
     OUT_OF_MEMORY,
     Control,
@@ -93,6 +94,9 @@ def judge(code: int) -> Outcome:
     if code == 128 + signal.SIGKILL:
         text = "exit code 137: a command of the script was killed by SIGKILL, probably for lack of memory"
         return Outcome(False, code, None, OUT_OF_MEMORY, text)
+    if code == 128 + signal.SIGXCPU:
+        text = "exit code 152: a command of the script used more CPU time than it may"
+        return Outcome(False, code, None, CPU_TIME, text)
     outcome = exits.judge(code)
     if 128 < code < 128 + signal.NSIG:
         hint = f"a command of the script was probably ended by {exits.signal_name(code - 128)}"

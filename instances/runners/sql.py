@@ -1,4 +1,8 @@
-"""SQL: a script of statements on the task's data source (PostgreSQL), in one transaction."""
+"""SQL: a script of statements on the task's data source, in one transaction.
+
+PostgreSQL (`postgresql://`) is spoken to from the worker itself, which can cancel a statement on the server at any moment.
+Everything else that SQLAlchemy has a driver for runs in a child process: see `sql_child`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import conninfo, pq
 
-from instances.runners import exits
+from instances.runners import exits, own
 from instances.runners.base import (
     DATA_SOURCE_UNREACHABLE,
     MISSING_DATA_SOURCE,
@@ -27,6 +31,7 @@ from instances.runners.caps import OutputLog
 from instances.runners.environment import secret_values
 from instances.runners.host import Host
 from instances.runners.masker import Masker
+from instances.runners.process import run_program
 from instances.runners.settings_schema import gettext_noop as _
 from instances.runners.settings_schema import settings, switch
 from instances.runners.sql_session import SqlSession, Stopped, StopWatch, Unreachable, Unsupported
@@ -77,6 +82,8 @@ class SqlRunner(TaskType):
         stop = StopWatch(control, spec.run_timeout, spec.kill_grace)
         try:
             statements = split(spec.code)
+            if not is_postgresql(spec.data_source_url):
+                return self._in_child(spec, log, control)
             parameters = connection_parameters(spec)
         except SqlSyntaxError as error:
             return Outcome(False, error_code=SQL_ERROR, message=f"42601: {error}")
@@ -97,6 +104,25 @@ class SqlRunner(TaskType):
         output.finish()
         return Outcome(outcome.ok, None, None, outcome.error_code, masker.mask_text(outcome.message))
 
+    def _in_child(self, spec: RunSpec, log: LogSink, control: Control) -> Outcome:
+        if scheme_of(spec.data_source_url) is None:
+            text = "the data source's URL has no scheme; write it as postgresql://user:password@host/name"
+            return Outcome(False, error_code=MISSING_DATA_SOURCE, message=text)
+        job = {"code": spec.code, "autocommit": bool(spec.settings.get("autocommit", False))}
+        program = own.program("instances.runners.sql_child", job)
+        return run_program(program, spec, log, control, self._host, exits.judge)
+
+
+def scheme_of(url: str) -> str | None:
+    """`duckdb` of `duckdb:///file`; None if there is none that could be one."""
+    scheme, mark, _rest = url.strip().partition("://")
+    return scheme if mark and re.fullmatch(r"[A-Za-z][A-Za-z0-9_+.-]*", scheme) else None
+
+
+def is_postgresql(url: str) -> bool:
+    """Whether the worker speaks to it itself; also of no URL, which it says more about."""
+    return not url.strip() or scheme_of(url) in SCHEMES
+
 
 class DataSourceError(ValueError):
     """No data source, or none that can be used; the text never holds its password."""
@@ -107,11 +133,6 @@ def connection_parameters(spec: RunSpec) -> dict[str, Any]:
     url = spec.data_source_url.strip()
     if not url:
         raise DataSourceError("the task names no data source, and an SQL task needs one")
-    scheme = url.partition("://")[0] if "://" in url else ""
-    if scheme not in SCHEMES:
-        known = " and ".join(f"{name}://" for name in SCHEMES)
-        found = f"{scheme}://" if scheme.replace("+", "").isalnum() else "without a scheme"
-        raise DataSourceError(f"data source URLs {found} are not supported; supported: {known}")
     try:
         parameters = conninfo.conninfo_to_dict(url)
         float(parameters.get("connect_timeout") or 0)

@@ -9,13 +9,13 @@ from tests.runners.support import Sink, spec
 
 
 def test_types():
-    assert registry.types() == ["PYTHON", "SHELL", "SQL", "VIRTUAL"]
+    assert registry.types() == ["HTTP", "PYTHON", "SHELL", "SQL", "VIRTUAL"]
     for name in registry.types():
         assert registry.get(name).type == name
 
 
 def test_unknown_type_names_the_known_ones():
-    with pytest.raises(registry.UnknownTaskType, match=r"'SPARK'.*PYTHON, SHELL, SQL, VIRTUAL"):
+    with pytest.raises(registry.UnknownTaskType, match=r"'SPARK'.*PYTHON, SHELL, SQL"):
         registry.get("SPARK")
 
 

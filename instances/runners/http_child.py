@@ -1,0 +1,177 @@
+"""The process that makes an HTTP task's request (see `own`).
+
+Only http and https; the address that is really connected to is judged, for the first request and for every redirect, so no
+name that resolves to something else later gets around it. No proxy, cookie or login of the worker is used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn
+
+import httpx
+
+from instances.runners.http import address_fault
+from instances.runners.http_checks import checks_of, problem, statuses_of
+from instances.runners.own import fail
+from weops.addresses import Refused, guarded, networks
+
+_SECRET: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_.-]{0,99})\s*\}\}")
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+_SHOWN_BYTES: Final = 64 * 1024
+_MB: Final = 1_000_000
+_CONNECT_SECONDS: Final = 10.0
+
+
+class _OutOfTime(Exception):
+    pass
+
+
+def main(job: Mapping[str, Any]) -> None:
+    with _at_most(job["timeout"]):
+        try:
+            with guarded(networks(job["allowed_networks"])):
+                status, body = _ask(job)
+        except _OutOfTime:
+            fail("HTTP_TIMEOUT", f"no whole answer within {job['timeout']} s")
+        except httpx.HTTPError as error:
+            _fail_of(error, job)
+    _judge(job, status, body)
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """However slowly the bytes come: a timeout of each read is none of all of them."""
+
+    def ring(*_: Any) -> NoReturn:
+        raise _OutOfTime
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _ask(job: Mapping[str, Any]) -> tuple[int, bytes]:
+    """(status, body) of the last answer."""
+    method, url = job["method"], httpx.URL(_usable(job["url"]))
+    headers = {"User-Agent": "WeOps", **_with_secrets(job)}
+    content = job["body"].encode() or None
+    with httpx.Client(
+        trust_env=False,
+        verify=job["verify"],
+        timeout=httpx.Timeout(job["timeout"], connect=min(_CONNECT_SECONDS, job["timeout"])),
+        follow_redirects=False,
+    ) as client:
+        left = job["redirects"]
+        while True:
+            began = time.monotonic()
+            request = client.build_request(method, url, headers=headers, content=content)
+            answer = client.send(request, stream=True)
+            body = _read(answer, job["most_mb"] * _MB)
+            took = (time.monotonic() - began) * 1000
+            size = f"{len(body):,} bytes, {took:.0f} ms"
+            print(f"{method} {url} -> {answer.status_code} {answer.reason_phrase} ({size})")
+            target = answer.headers.get("location")
+            if answer.status_code not in _REDIRECTS or target is None:
+                _show(answer, body)
+                return answer.status_code, body
+            if not left:
+                fail(
+                    "HTTP_BAD_REQUEST",
+                    f"more than {job['redirects']} redirects; the last one leads to {target}",
+                )
+            left -= 1
+            following = url.join(target)
+            _usable(str(following))
+            if _origin(following) != _origin(url):
+                # What was meant for one host is not told to another.
+                headers = {"User-Agent": "WeOps"}
+            if answer.status_code == 303 or (answer.status_code in (301, 302) and method == "POST"):
+                method, content = ("HEAD" if method == "HEAD" else "GET"), None
+                headers = {name: value for name, value in headers.items() if name.lower() != "content-type"}
+            url = following
+
+
+def _usable(url: str) -> str:
+    if fault := address_fault(url):
+        fail("HTTP_BAD_REQUEST", f"the address {url[:500]} {fault}")
+    return url
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _with_secrets(job: Mapping[str, Any]) -> dict[str, str]:
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in job["secrets"]:
+            known = ", ".join(job["secrets"]) or "none"
+            fail("HTTP_BAD_REQUEST", f"a header names the secret {name}; the task has: {known}")
+        return os.environ[name]
+
+    found = {name: _SECRET.sub(value, text) for name, text in (job.get("headers") or {}).items()}
+    for name, text in found.items():
+        if re.search(r"[\r\n\0]", text) or not text.isascii():
+            fail(
+                "HTTP_BAD_REQUEST",
+                f"the header {name} holds a line break or a character that headers cannot have",
+            )
+    return found
+
+
+def _read(answer: httpx.Response, most: int) -> bytes:
+    """The body, decompressed; the size counts as it is when read, so a small bomb is a large body."""
+    pieces, size = [], 0
+    for piece in answer.iter_bytes(_SHOWN_BYTES):
+        size += len(piece)
+        if size > most:
+            answer.close()
+            fail("HTTP_TOO_LARGE", f"the answer is larger than {most // _MB} MB")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _show(answer: httpx.Response, body: bytes) -> None:
+    kind = answer.headers.get("content-type", "")
+    if not body:
+        return
+    if b"\0" in body[:_SHOWN_BYTES]:
+        print(f"(not shown: {kind or 'no text'})")
+        return
+    print(body[:_SHOWN_BYTES].decode(answer.charset_encoding or "utf-8", "replace"))
+    if len(body) > _SHOWN_BYTES:
+        print(f"(the first {_SHOWN_BYTES // 1024} KB are shown)")
+
+
+def _judge(job: Mapping[str, Any], status: int, body: bytes) -> None:
+    if not any(first <= status <= last for first, last in statuses_of(job["expected"])):
+        fail("HTTP_STATUS", f"the answer was {status}, expected was {job['expected']}")
+    text = body.decode("utf-8", "replace")
+    wrong = [found for check in checks_of(job.get("checks") or []) if (found := problem(check, status, text))]
+    if wrong:
+        fail("HTTP_CHECK_FAILED", "; ".join(wrong))
+
+
+def _fail_of(error: httpx.HTTPError, job: Mapping[str, Any]) -> NoReturn:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Refused):
+            fail("HTTP_ADDRESS_REFUSED", str(cause))
+        if isinstance(cause, _OutOfTime):
+            fail("HTTP_TIMEOUT", f"no whole answer within {job['timeout']} s")
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpx.TimeoutException):
+        what = "no connection" if isinstance(error, httpx.ConnectTimeout) else "no answer"
+        fail("HTTP_TIMEOUT", f"{what} in time")
+    if isinstance(error, httpx.DecodingError):
+        fail("HTTP_UNREACHABLE", f"the answer cannot be decoded: {error}")
+    fail("HTTP_UNREACHABLE", f"{type(error).__name__}: {str(error) or 'the connection failed'}")
