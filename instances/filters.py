@@ -110,7 +110,10 @@ class InstanceFilter(FilterForm):
 
     @property
     def hidden_values(self) -> list[tuple[str, str]]:
-        return [("state", state) for state in self.cleaned_data.get("state", ())] if self.is_valid() else []
+        if not self.is_valid():
+            return []
+        sort = [("sort", self.data["sort"])] if self.data.get("sort") else []
+        return [*(("state", state) for state in self.cleaned_data["state"]), *sort]
 
     def apply(self, queryset: QuerySet[Instance], *, with_state: bool = True) -> QuerySet[Instance]:
         queryset = super().apply(queryset)

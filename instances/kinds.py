@@ -86,6 +86,7 @@ _OTHERS = (
     Kind("run_task_once", "Run task once", "play_arrow"),
     Kind("export_records", "Export of records", "download"),
     Kind("export_outcomes", "Export of outcomes", "download"),
+    Kind("export_instances", "Download of instances", "download"),
 )
 KINDS: dict[str, Kind] = {one.kind: one for one in (*ON_INSTANCES, *_OTHERS)}
 

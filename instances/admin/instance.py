@@ -1,6 +1,6 @@
 """Instances: the list with its filters and actions, and the page of one. Nothing here writes a state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +15,10 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from instances import operations
-from instances.admin import detail, logview
+from instances.admin import detail, list_columns, list_tools, logview
 from instances.admin.listing import InstanceChangeList
 from instances.admin.looks import state_badge
 from instances.admin.operate import operate_view, set_view
@@ -26,13 +27,14 @@ from instances.admin.why import why_view
 from instances.engine.states import ACTIVE, FINAL, State
 from instances.kinds import IN_BULK, KINDS
 from instances.models import Instance
+from weops.console import layouts
 from weops.console.paging import CappedPaginator
-from weops.console.present import between, or_nothing, stamp, zone_name
+from weops.console.present import between, copy_button, or_nothing, stamp, zone_name
 from weops.console.scoped import ReadOnlyAdmin
 from weops.projects.access import Right
 
 
-def _column(title: str) -> Callable[[Callable[..., Any]], Any]:
+def _column(title: Any) -> Callable[[Callable[..., Any]], Any]:
     return admin.display(description=title)
 
 
@@ -68,24 +70,7 @@ class InstanceAdmin(ReadOnlyAdmin):
     ordering = ("-data_time", "-id")
     list_display_links = None
     list_horizontal_scrollbar_top = True
-    list_display = (
-        "task_cell",
-        "data_time_cell",
-        "state_cell",
-        "duration_cell",
-        "start_cell",
-        "end_cell",
-        "planned_cell",
-        "workflow_cell",
-        "owner_cell",
-        "task_type",
-        "cycle_type",
-        "type_cell",
-        "group_cell",
-        "tries_cell",
-        "runs_cell",
-        "folder_cell",
-    )
+    list_display = list_columns.KEYS
 
     # The list
 
@@ -96,8 +81,14 @@ class InstanceAdmin(ReadOnlyAdmin):
         """The filter bar's own parameters never come here; any other lookup could scan the table."""
         return False
 
+    def get_list_display(self, request: HttpRequest) -> Sequence[str]:
+        """The columns that the user chose, in that order."""
+        return layouts.columns_of(request.user, list_columns.PAGE, list_columns.KEYS, list_columns.PINNED)
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         context = {
+            "layout": list_tools.layout(request.user),
+            "views": list_tools.views(request),
             "title": "Instances",
             "times_note": f"Times are in {zone_name()}; a data time is shown in its task's own zone.",
             "bar": [KINDS[kind] for kind in self.get_actions(request)],
@@ -107,15 +98,17 @@ class InstanceAdmin(ReadOnlyAdmin):
     @_column("Task")
     def task_cell(self, instance: Instance) -> SafeString:
         return format_html(
-            '<span class="wo-two-lines"><a class="wo-link" href="{}">{}</a>'
-            '<span class="wo-dim" title="Task id {}, instance id {}">{} · task #{}{}</span></span>',
+            '<span class="wo-two-lines"><span class="wo-copied"><a class="wo-link" href="{}">{}</a>{}</span>'
+            '<span class="wo-dim wo-copied" title="Task id {}, instance id {}">{} · task #{}{}{}</span></span>',
             reverse("admin:instances_instance_change", args=(instance.pk,)),
             instance.task.name,
+            copy_button(instance.task.name, _("Copy the task's name")),
             instance.task_id,
             instance.pk,
             instance.project.name,
             instance.task_id,
             f" · {instance.traversal}" if instance.traversal else "",
+            copy_button(instance.task_id, _("Copy the task's id")),
         )
 
     @_column("Data time")
@@ -218,6 +211,7 @@ class InstanceAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
         return [
+            *list_tools.urls(self, view),
             path("operate/<str:kind>/", view(self.operate), name="instances_instance_operate"),
             path("operate/set/<uuid:token>/", view(self.set), name="instances_instance_set"),
             path("<int:pk>/why/", view(self.why), name="instances_instance_why"),

@@ -1,14 +1,18 @@
 """The instance list's rows and counts: a page costs a page, with any number of instances in the table."""
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+from django import forms
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
+from instances.admin import list_columns
 from instances.admin.looks import STATE_LOOKS
 from instances.filters import ALL_STATES, InstanceFilter
 from instances.models import Instance
@@ -49,6 +53,32 @@ COLUMNS = (
 RELATED = ("task", "project", "workflow", "owner", "resource_group")
 
 
+# Ways into one column's filter that its head offers; more of them are a matter of the filter bar.
+MOST_WAYS = 40
+
+
+@dataclass(frozen=True)
+class Way:
+    """One entry in the head of a column: a value of its filter, and the address that takes it or gives it up."""
+
+    label: str
+    address: str
+    current: bool
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a column. `sort`: the address that sorts by it, empty if it does not; `sorted`: "ascending",
+    "descending" or empty. `ways`: its filter; `narrowed`: it is in use."""
+
+    key: str
+    title: Any
+    sort: str = ""
+    sorted: str = ""
+    ways: tuple[Way, ...] = ()
+    narrowed: bool = False
+
+
 @dataclass(frozen=True)
 class StateCount:
     """One tile of the strip: how many instances are in a state, and the address that shows them."""
@@ -65,6 +95,7 @@ class InstanceChangeList(FilteredChangeList):
 
     filter_class = InstanceFilter
     filter_form: InstanceFilter
+    own_parameters = ("before", "sort")
     queryset: QuerySet[Instance]
     root_queryset: QuerySet[Instance]
     # Instances, each with `seen_at` (the page's clock), `folder_path` and `acknowledgement` added.
@@ -81,7 +112,11 @@ class InstanceChangeList(FilteredChangeList):
 
     def read(self, request: HttpRequest) -> None:
         counts = self._count(request)
+        self._sort(request.GET.get("sort", ""))
         super().read(request)
+        if self.sort != list_columns.NEWEST_FIRST:
+            # Marks are places in the order of the list itself.
+            self.older = ""
         self._name_folders()
         now = timezone.now()
         seen = acknowledgements(instance.pk for instance in self.result_list)
@@ -89,6 +124,51 @@ class InstanceChangeList(FilteredChangeList):
             instance.seen_at = now
             instance.acknowledgement = seen.get(instance.pk)
         self.strip = tiles(self, counts)
+
+    def _sort(self, asked: str) -> None:
+        """By data time in either direction, whatever there is; by anything else only what was counted to its end."""
+        self.sort = list_columns.NEWEST_FIRST
+        name = asked.removeprefix("-")
+        if name not in list_columns.SORTS or "before" in self.params:
+            return
+        known = getattr(self.queryset, "known_count", None)
+        if name != "data_time" and (known is None or known > COUNT_CAP):
+            self.problem = _(
+                "More than %(cap)s instances match: narrow the filter to sort by this column."
+            ) % {"cap": f"{COUNT_CAP:,}"}
+            return
+        self.sort = asked
+        self.queryset = self.queryset.order_by(*list_columns.ordering(asked))
+        self.queryset.known_count = known  # type: ignore[attr-defined]
+
+    @property
+    def heads(self) -> list[Head]:
+        """Of the columns in view, in their order."""
+        return [
+            self._head(list_columns.BY_KEY[key]) for key in self.list_display if key in list_columns.BY_KEY
+        ]
+
+    def _head(self, column: list_columns.Column) -> Head:
+        ways = self._ways(column.filter) if column.filter else ()
+        sort, state = "", ""
+        if column.sort:
+            down = f"-{column.sort}"
+            state = {down: "descending", column.sort: "ascending"}.get(self.sort, "")
+            sort = self.address(sort=column.sort if self.sort == down else down)
+        return Head(column.key, column.title, sort, state, ways, any(way.current for way in ways))
+
+    def _ways(self, name: str) -> tuple[Way, ...]:
+        """Each value of a filter: a single one is exchanged, states are added and taken away."""
+        field: Any = self.filter_form.fields[name]
+        several = isinstance(field, forms.MultipleChoiceField)
+        chosen = [str(value) for value in self.filter_params.get(name, [])]
+        offered = [
+            (str(value), str(label)) for value, label in islice(field.choices, MOST_WAYS) if value != ""
+        ]
+        return tuple(
+            Way(label, self.address(**{name: _toggled(chosen, value, several)}), value in chosen)
+            for value, label in offered
+        )
 
     def _count(self, request: HttpRequest) -> dict[str, int]:
         """{state: filtered rows in it, whatever states are chosen}; tells the paginator what it need not count again."""
@@ -116,6 +196,12 @@ class InstanceChangeList(FilteredChangeList):
             instance.folder_path = paths.get(instance.folder_id, "")
 
 
+def _toggled(chosen: list[str], value: str, several: bool) -> list[str]:
+    if value in chosen:
+        return [one for one in chosen if one != value]
+    return [*chosen, value] if several else [value]
+
+
 def tiles(changelist: InstanceChangeList, counts: dict[str, int]) -> list[StateCount]:
     """The strip above the list: every state with its count, which stops at the cap."""
     form = changelist.filter_form
@@ -125,9 +211,7 @@ def tiles(changelist: InstanceChangeList, counts: dict[str, int]) -> list[StateC
             look=STATE_LOOKS[state],
             count=capped(counts.get(state, 0), COUNT_CAP),
             some=counts.get(state, 0) > 0,
-            address=changelist.get_query_string(
-                {"state": None if chosen == {state} else state}, ["p", "before"]
-            ),
+            address=changelist.address(state=None if chosen == {state} else state),
             current=state in chosen,
         )
         for state in ALL_STATES

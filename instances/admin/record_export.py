@@ -1,30 +1,19 @@
-"""Exports of operation records and their outcomes: CSV, streamed in constant memory, and put on record themselves.
+"""Exports of operation records and their outcomes, which are put on record themselves."""
 
-Rows are read in portions by keyset, each in a query of its own: no transaction stays open while a slow client reads, and
-cells that a spreadsheet would take for a formula are defused.
-"""
-
-import csv
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
 from django.db.models import QuerySet
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest
 
 from instances.admin.record_page import named_instances
 from instances.kinds import look_up
 from instances.models import OperationItem, OperationRecord
 from instances.operations import records
 from instances.record_filters import operator_of
+from weops.console.exports import PORTION, stream_csv
 from weops.console.present import plain_time
 from weops.console.scoped import signed_in
-
-PORTION = 2_000
-# With their full-width forms, which some spreadsheets read alike.
-RISKY = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 RECORD_COLUMNS = (
     "id",
@@ -60,27 +49,6 @@ ITEM_COLUMNS = (
 )
 
 
-def defused(value: Any) -> str:
-    """The text of a cell that no spreadsheet takes for a formula, and no control character hides in."""
-    text = "" if value is None else str(value)
-    if text.lstrip().startswith(RISKY) or any(ord(sign) < 32 or ord(sign) == 127 for sign in text[:1]):
-        text = f"'{text}"
-    return "".join(sign if sign in "\t\n" or (ord(sign) >= 32 and ord(sign) != 127) else " " for sign in text)
-
-
-class _Echo:
-    """What `csv.writer` writes to; hands each line back."""
-
-    @staticmethod
-    def write(line: str) -> str:
-        return line
-
-
-def _lines(rows: Iterable[Iterable[Any]]) -> str:
-    writer = csv.writer(_Echo())
-    return "".join(writer.writerow([defused(cell) for cell in row]) for row in rows)
-
-
 def export_records(request: HttpRequest, rows: QuerySet[OperationRecord], words: dict[str, str]) -> Any:
     """All of `rows`, newest first. `words`: the filters in use, kept on record."""
     noted = _note(request, "export_records", {"filter": words} if words else {})
@@ -91,7 +59,7 @@ def export_records(request: HttpRequest, rows: QuerySet[OperationRecord], words:
         found = list((rows if last is None else rows.filter(pk__lt=last))[:PORTION])
         return [_record_cells(one) for one in found], found[-1].pk if found else None
 
-    return _stream(request, "operations.csv", RECORD_COLUMNS, portion)
+    return stream_csv(request, "operations.csv", RECORD_COLUMNS, portion)
 
 
 def export_items(
@@ -108,7 +76,7 @@ def export_items(
         cells = [_item_cells(one, instances.get(one.instance_id)) for one in found]
         return cells, found[-1].instance_id if found else None
 
-    return _stream(request, f"operation-{record.pk}.csv", ITEM_COLUMNS, portion)
+    return stream_csv(request, f"operation-{record.pk}.csv", ITEM_COLUMNS, portion)
 
 
 def _note(request: HttpRequest, kind: str, options: dict[str, Any]) -> OperationRecord:
@@ -152,40 +120,3 @@ def _item_cells(item: OperationItem, instance: Any) -> list[Any]:
         json.dumps(item.before, ensure_ascii=False) if item.before is not None else "",
         json.dumps(item.after, ensure_ascii=False) if item.after is not None else "",
     ]
-
-
-# Rows after a key, and the key of the last of them; None: there are no more.
-Portion = Callable[[int | None], tuple[list[list[Any]], int | None]]
-
-
-def _stream(
-    request: HttpRequest, name: str, columns: tuple[str, ...], portion: Portion
-) -> StreamingHttpResponse:
-    # The servers want an iterator of their own kind; the other one would be read to its end first.
-    chunks = (
-        _without_blocking(columns, portion)
-        if isinstance(request, ASGIRequest)
-        else _one_by_one(columns, portion)
-    )
-    response = StreamingHttpResponse(chunks, content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    response["X-Content-Type-Options"] = "nosniff"
-    response["Cache-Control"] = "no-store"
-    return response
-
-
-def _one_by_one(columns: tuple[str, ...], portion: Portion) -> Iterator[str]:
-    yield _lines([columns])
-    rows, last = portion(None)
-    while last is not None:
-        yield _lines(rows)
-        rows, last = portion(last)
-
-
-async def _without_blocking(columns: tuple[str, ...], portion: Portion) -> AsyncIterator[str]:
-    read = sync_to_async(portion)
-    yield _lines([columns])
-    rows, last = await read(None)
-    while last is not None:
-        yield _lines(rows)
-        rows, last = await read(last)

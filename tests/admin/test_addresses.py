@@ -68,6 +68,10 @@ def _log(side: SimpleNamespace) -> tuple[Any, ...]:
 ADDRESSES: dict[str, Address] = {
     "instances_instance_operate": Address(EVERYBODY, lambda side: ("terminate",), of_nobody=True,
                                           sent=lambda side: {"ids": side.instance.pk}),
+    "instances_instance_columns": Address(EVERYBODY, post=True, of_nobody=True),
+    "instances_instance_views": Address(EVERYBODY, post=True, of_nobody=True),
+    "instances_instance_view_delete": Address(EVERYBODY, lambda side: (1,), post=True, of_nobody=True),
+    "instances_instance_download": Address(EVERYBODY, post=True, of_nobody=True, sent=lambda side: {"format": "csv"}),
     "instances_instance_set": Address({OMAR}, lambda side: (side.token,)),
     "instances_instance_log": Address(MEMBERS, _log),
     "instances_instance_log_file": Address(MEMBERS, _log),

@@ -20,13 +20,13 @@ from django.utils import timezone
 
 from instances import operations
 from instances.admin import record_export, record_page
-from instances.admin.record_export import defused
 from instances.kinds import IN_BULK, KINDS, ON_INSTANCES
 from instances.models import Instance, OperationItem, OperationRecord
 from instances.models.operation import OperationState
 from tests import factories
 from tests.admin.rows import HOSTILE, make_instance
 from tests.factories import DANA, EVE, OMAR, SUSAN, VERA
+from weops.console.exports import defused
 
 LIST = reverse("admin:instances_operationrecord_changelist")
 

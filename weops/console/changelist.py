@@ -6,6 +6,7 @@ from typing import Any
 from django.db import OperationalError
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.http import urlencode
 from unfold.views import ChangeList
 
 from weops.console.filter_bar import FilterForm
@@ -36,6 +37,8 @@ class FilteredChangeList(CappedChangeList):
     queryset: QuerySet[Any]
     root_queryset: QuerySet[Any]
     result_list: list[Any]
+    # Parameters of the address that are no filters.
+    own_parameters: tuple[str, ...] = ("before",)
     older = ""
     problem = ""
 
@@ -43,8 +46,18 @@ class FilteredChangeList(CappedChangeList):
         self.filter_form = self.filter_class(request)
         super().__init__(request, *args, **kwargs)
 
+    def address(self, **changes: str | list[str] | None) -> str:
+        """The address of the first page with these parameters; None leaves one out.
+
+        Django's `get_query_string` removes every parameter that begins with a name: `p` takes `project` along.
+        """
+        wanted: dict[str, Any] = {**self.filter_params, **changes}
+        kept = {key: value for key, value in wanted.items() if value and key not in ("p", "before")}
+        kept |= {key: value for key, value in changes.items() if value}
+        return f"?{urlencode(kept, doseq=True)}"
+
     def get_filters_params(self, params: Any = None) -> dict[str, Any]:
-        own = {*self.filter_class.base_fields, "before"}
+        own = {*self.filter_class.base_fields, *self.own_parameters}
         return {key: value for key, value in super().get_filters_params(params).items() if key not in own}
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
@@ -85,4 +98,4 @@ class FilteredChangeList(CappedChangeList):
         self.result_list = list(self.result_list)
         pages = self.paginator
         if isinstance(pages, CappedPaginator) and pages.capped and self.page_num == pages.num_pages:
-            self.older = self.get_query_string({"before": self.mark(self.result_list[-1])}, ["p"])
+            self.older = self.address(before=self.mark(self.result_list[-1]))

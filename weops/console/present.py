@@ -102,6 +102,17 @@ def between(start: dt.datetime | None, end: dt.datetime | None, now: dt.datetime
     return span(until - start) if until else ""
 
 
+def copy_button(value: Any, label: str) -> SafeString:
+    """Puts `value` on the clipboard; `label` says so to those who hover or listen."""
+    return format_html(
+        '<button type="button" class="wo-copy" data-copy="{}" title="{}" aria-label="{}">'
+        '<span class="material-symbols-outlined wo-icon" aria-hidden="true">content_copy</span></button>',
+        value,
+        label,
+        label,
+    )
+
+
 def capped(count: int, cap: int) -> str:
     """`10,000+` for a count that stopped at its cap."""
     return f"{cap:,}+" if count > cap else f"{count:,}"
