@@ -72,6 +72,7 @@ ADDRESSES: dict[str, Address] = {
     "instances_instance_views": Address(EVERYBODY, post=True, of_nobody=True),
     "instances_instance_view_delete": Address(EVERYBODY, lambda side: (1,), post=True, of_nobody=True),
     "instances_instance_download": Address(EVERYBODY, post=True, of_nobody=True, sent=lambda side: {"format": "csv"}),
+    "instances_instance_why": Address(MEMBERS, lambda side: (side.instance.pk,)),
     "instances_instance_set": Address({OMAR}, lambda side: (side.token,)),
     "instances_instance_log": Address(MEMBERS, _log),
     "instances_instance_log_file": Address(MEMBERS, _log),
