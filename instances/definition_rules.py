@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
+from instances import inner_tasks
 from instances.engine import dependencies as scopes
 from instances.engine import parameters, schedule
 from instances.engine.schedule import Cycle, ScheduleError
@@ -20,6 +21,7 @@ SCHEDULE_COLUMNS = {"cycle": "cycle_type", "calendar_dates": "calendar"}
 # Tasks that a message names.
 MOST_NAMED = 5
 _LAYERS = ("project", "workflow", "task")
+_INNER_LAYERS = ("project", "workflow", "For-each task", "task")
 _SAMPLE = datetime(2000, 6, 15, tzinfo=UTC)
 _NO_TIME = timedelta(0)
 
@@ -50,7 +52,7 @@ def faults(task: Task, dependencies: Iterable[Dependency]) -> Faults:
 
 def dependency_faults(task: Task, dependencies: list[Dependency]) -> list[str]:
     """What is wrong with what `task` waits for: a scope that cycles do not have, offsets, a pair twice, a circle."""
-    wrong: list[str] = []
+    wrong = list(inner_tasks.dependency_faults(task, dependencies))
     seen: set[int] = set()
     for dependency in dependencies:
         upstream = dependency.upstream
@@ -172,14 +174,25 @@ def _runner(task: Task) -> Iterator[Fault]:
         yield ("settings" if message.startswith("the setting") else "code"), message
 
 
+def _inner(task: Task) -> Iterator[Fault]:
+    yield from inner_tasks.faults(task)
+    if task.task_type == inner_tasks.FOR_EACH and task.pk is not None:
+        for inner in inner_tasks.members(task).select_related("workflow__project", "for_each"):
+            for column, messages in faults(inner, inner.dependencies.select_related("upstream")).items():
+                yield "inner_tasks", f"{inner.name}, {column.replace('_', ' ')}: {' '.join(messages)}"
+
+
 def _parameters(task: Task) -> Iterator[Fault]:
     layers = parameter_layers(task)
+    if task.for_each is not None:
+        layers = [*layers[:2], task.for_each.parameters | dict.fromkeys((inner_tasks.ITEM, inner_tasks.INDEX), ""), layers[2]]
     if not all(isinstance(layer, Mapping) for layer in layers):
         return
     merged: dict[str, Any] = parameters.merge(*layers)
     broken = False
+    names = _LAYERS if len(layers) == len(_LAYERS) else _INNER_LAYERS
     for name, value in merged.items():
-        source = _LAYERS[max(rank for rank, layer in enumerate(layers) if name in layer)]
+        source = names[max(rank for rank, layer in enumerate(layers) if name in layer)]
         of = "" if source == "task" else f" of the {source}"
         for message in _value_faults(name, value, merged):
             broken = True
@@ -220,5 +233,6 @@ _CHECKS: tuple[Callable[[Task], Iterator[Fault]], ...] = (
     _durations,
     _belongings,
     _runner,
+    _inner,
     _parameters,
 )

@@ -18,6 +18,7 @@ from django.db.models import Max, QuerySet
 from django.utils import timezone
 from django.utils.duration import duration_string
 
+from instances import inner_tasks
 from instances.definition_rules import SCHEDULE_COLUMNS, faults
 from instances.engine.schedule import Occurrence, Schedule, ScheduleError, next_occurrence
 from instances.engine.schedule import errors as schedule_errors
@@ -84,12 +85,16 @@ def submit(
 def enact(
     row: Task, user: User | None, note: str, now: dt.datetime, since: dt.datetime | None = None
 ) -> TaskVersion:
-    """The change that `submit` makes, without its record: `row` is valid and `locked`."""
+    """The change that `submit` makes, without its record: `row` is valid and `locked`. Inner tasks are submitted with theirs."""
+    if row.task_type == inner_tasks.FOR_EACH:
+        for inner in locked(inner_tasks.members(row).values_list("pk", flat=True)):
+            enact(inner, user, note, now)
     version = _version_of(row, user, note)
     begins = since or _goes_on_from(row, now)
     row.current_version = version
     row.status = TaskStatus.SCHEDULING
-    move_cursor(row, begins)
+    if row.for_each_id is None:
+        move_cursor(row, begins)
     row.save(update_fields=["current_version", "status", "generated_until", "next_due_at", "updated_at"])
     return version
 
@@ -98,7 +103,7 @@ def locked(task_ids: Sequence[int]) -> QuerySet[Task]:
     """The rows in order of id, locked against other edits once read; instances of them may still be inserted."""
     rows = Task.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=task_ids).order_by("pk")
     return rows.select_related(
-        "workflow__project", "calendar", "data_source", "folder", "owner", "current_version"
+        "workflow__project", "calendar", "data_source", "folder", "owner", "current_version", "for_each"
     )
 
 
@@ -138,7 +143,11 @@ def snapshot(task: Task) -> dict[str, Any]:
         }
         for row in task.dependencies.select_related("upstream").order_by("id")
     ]
-    # Only where there are any: versions from before there were events say nothing of them.
+    # Only where there are any: versions from before there were inner tasks, or events, say nothing of them.
+    if task.for_each_id is None:
+        del definition["for_each"]
+    if inner := inner_tasks.described(task):
+        definition["inner"] = inner
     if events := _events(task):
         definition["events"] = events
     return definition

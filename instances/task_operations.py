@@ -52,12 +52,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class TaskOperation:
-    """One kind of operation on tasks. `right` is needed in the task's project, `sources` are the statuses that allow it."""
+    """One kind of operation on tasks. `right` is needed in the task's project, `sources` are the statuses that allow it.
+
+    `for_inner`: it can be done to an inner task of a For-each task, too.
+    """
 
     kind: ClassVar[str]
     title: ClassVar[str]
     right: ClassVar[Right]
     sources: ClassVar[tuple[TaskStatus, ...]] = tuple(TaskStatus)
+    for_inner: ClassVar[bool] = False
 
     def prepare(self) -> None:
         """Takes the locks that come before those of the tasks."""
@@ -132,6 +136,7 @@ class TakeOffline(_Stop):
     """Ends its scheduling until it is submitted again."""
 
     kind = "take_task_offline"
+    for_inner = True
     title = "Take offline"
     right = Right.AUTHOR
     sources = (TaskStatus.SCHEDULING, TaskStatus.PAUSED)
@@ -174,6 +179,7 @@ class Submit(TaskOperation):
     """Makes what is saved of each task its current version, and schedules it."""
 
     kind = "submit_task"
+    for_inner = True
     title = "Submit"
     right = Right.AUTHOR
     now: dt.datetime = field(default_factory=timezone.now)
@@ -199,6 +205,7 @@ class ChangeOwner(TaskOperation):
     """Gives tasks, and their instances that have not ended, to another owner: one who may edit them."""
 
     kind = "change_task_owner"
+    for_inner = True
     title = "Change owner"
     right = Right.AUTHOR
     owner: User
@@ -296,6 +303,8 @@ def barred(operation: TaskOperation, task: Task | None, user: User | None) -> st
             return NO_SUCH_TASK
         if lacking := sorted(operation.rights() - held):
             return f"You do not have the right to {' and '.join(lacking)} in project {project}."
+    if task.for_each is not None and not operation.for_inner:
+        return f"{task.name} is a task inside {task.for_each.name}, which runs it: do this with that one."
     if task.status not in operation.sources:
         allowed = " or ".join(operation.sources)
         verb = operation.title.lower()

@@ -21,7 +21,7 @@ django.setup()
 from django.conf import settings  # noqa: E402
 from django.db import close_old_connections  # noqa: E402
 
-from instances.engine import generation, hints, maintenance, plans  # noqa: E402
+from instances.engine import generation, hints, maintenance, plans, traversals  # noqa: E402
 from instances.engine.hints import Hint  # noqa: E402
 from instances.engine.host import host_of_settings  # noqa: E402
 from instances.engine.runtime import INSTANT_BATCH, Runtime  # noqa: E402
@@ -98,6 +98,8 @@ def tick() -> None:
         operation_hints.send(records.stalled(settings.WEOPS_HINT_SECONDS))
         for plan_id in plans.unfinished():
             _advancer.take(plan_id)
+        for for_each_id in traversals.unfinished():
+            _traverser.take(for_each_id)
     finally:
         close_old_connections()
 
@@ -121,6 +123,7 @@ def start(execution_ids: list[int]) -> None:
 
 _applier = Applier()
 _advancer = Advancer()
+_traverser = Advancer(work=traversals.work, what="the traversals of instance")
 
 
 @app.task(name="weops.operate")
@@ -133,6 +136,12 @@ def operate(operation_id: int) -> None:
 def advance_plan(plan_id: int) -> None:
     """A hint: an instance of this backfill plan has ended, or somebody has changed the plan."""
     _advancer.take(plan_id)
+
+
+@app.task(name="weops.for_each")
+def advance_traversals(for_each_id: int) -> None:
+    """A hint: an inner instance of this For-each instance has ended, or something has happened to it itself."""
+    _traverser.take(for_each_id)
 
 
 def publish(ready: Sequence[Hint]) -> None:
@@ -173,8 +182,16 @@ def publish_plan(plan_id: int) -> None:
         advance_plan.apply_async((plan_id,), queue=CONTROL, producer=producer, expires=60, **_RETRIED_ONCE)
 
 
+def publish_for_each(for_each_id: int) -> None:
+    with app.producer_pool.acquire(block=True, timeout=5) as producer:
+        advance_traversals.apply_async(
+            (for_each_id,), queue=CONTROL, producer=producer, expires=60, **_RETRIED_ONCE
+        )
+
+
 hints.register(publish)
 plans.register(publish_plan)
+traversals.register(publish_for_each)
 operation_hints.register(publish_operations)
 
 
@@ -252,11 +269,13 @@ def _shutting_down(**_: Any) -> None:
         threading.Thread(target=_runtime.drain, name="drain").start()
     threading.Thread(target=_applier.stop, name="stop operations").start()
     threading.Thread(target=_advancer.stop, name="stop plans").start()
+    threading.Thread(target=_traverser.stop, name="stop traversals").start()
 
 
 @signals.worker_shutdown.connect
 def _shutdown(**_: Any) -> None:
     _applier.stop()
     _advancer.stop()
+    _traverser.stop()
     if _runtime is not None:
         _runtime.stop()

@@ -22,7 +22,7 @@ from instances.engine.transactions import retried
 # One whose own child of an earlier life still dies cannot use the turn; it is let in when that is dead.
 _GATED = """FROM instances_instance g
     WHERE g.task_id = task.id AND g.state = 'wait_run' AND g.queue = 'gated' AND g.lane IS NULL AND NOT EXISTS (
-        SELECT 1 FROM instances_execution e WHERE e.instance_id = g.id AND e.state = 'stopping')"""
+        SELECT 1 FROM instances_execution e WHERE e.instance_id = g.id AND e.state IN ('stopping', 'delegated'))"""
 
 _UNGATE = f"""
 -- Chosen once, before anything is written: asked again, it would pass over what this statement has let in already.

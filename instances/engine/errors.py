@@ -139,6 +139,33 @@ _ALL = (
         retryable=False,
     ),
     Error(
+        "BAD_ARRAY",
+        "The array of the For-each task cannot be read.",
+        ("It is no JSON array, once its parameters are filled in.", "One of its items is too long."),
+        'Write it as ["a", "b"], or as ${name} where the parameter holds such a text; the message shows what was found.',
+        retryable=False,
+    ),
+    Error(
+        "ARRAY_TOO_LONG",
+        "The array of the For-each task has more items than are allowed.",
+        ("An upstream task gave more than expected.",),
+        "Let each traversal do more: an array of ranges or of file names in place of single values.",
+        retryable=False,
+    ),
+    Error(
+        "TRAVERSALS_FAILED",
+        "More traversals of the For-each task failed than it tolerates.",
+        ("The inner tasks' logs tell; the list of traversals shows which failed.",),
+        "Mend the cause, then rerun the failed traversals only.",
+    ),
+    Error(
+        "UPSTREAM_FAILED",
+        "It was not run, since what it follows in its traversal has failed.",
+        ("An inner task of the same traversal failed.",),
+        "Look at the failed one; rerun the failed traversals of the For-each instance.",
+        retryable=False,
+    ),
+    Error(
         "UNREADABLE_SECRET",
         "A secret of the project cannot be decrypted.",
         ("Its encryption key was removed from WEOPS_ENCRYPTION_KEYS.",),

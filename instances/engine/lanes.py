@@ -20,7 +20,7 @@ SELECT pg_advisory_xact_lock(%(kind)s, key)
 FROM (SELECT DISTINCT hashint8(lane) AS key FROM unnest(%(lanes)s::bigint[]) AS lane ORDER BY 1) held
 """
 
-_HOLDING = "('dispatched', 'running', 'stopping')"
+_HOLDING = "('dispatched', 'running', 'stopping', 'delegated')"
 
 PICKED = """
 i.id, i.task_id, i.life_round, i.tries, i.run_type, i.version_id, i.execution_id, i.overrides, i.application_parameters,

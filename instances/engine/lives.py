@@ -24,7 +24,8 @@ class Life:
     self-dependency; `lane` is a number of the caller's own (negative, so that none is ever made twice), or None for
     one lane per operation and task. `code`: the version of then (latest), or version and parameters of the last run.
     `resource_group_id`: in place of the task's. `priority_offset` is added to the task's priority.
-    `plan_id`: the backfill plan that the life belongs to.
+    `plan_id`: the backfill plan that the life belongs to. `failed_traversals`: a For-each task runs those traversals again that
+    have not succeeded, in place of all.
     """
 
     run_type: str = RunType.RERUN
@@ -39,6 +40,7 @@ class Life:
     resource_group_id: int | None = None
     priority_offset: int = 0
     plan_id: int | None = None
+    failed_traversals: bool = False
     lane: int | None = None
 
     def __post_init__(self) -> None:

@@ -56,7 +56,7 @@ WITH RECURSIVE gated AS (
 )
 SELECT task_id FROM gated WHERE task_id IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM instances_execution e WHERE e.serial_task_id = gated.task_id
-    AND e.state IN ('dispatched', 'running', 'stopping'))
+    AND e.state IN ('dispatched', 'running', 'stopping', 'delegated'))
 LIMIT %s
 """
 

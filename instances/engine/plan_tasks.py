@@ -35,6 +35,7 @@ class TaskFacts:
     submitted: bool
     rerun_allowed: str
     orderly: bool
+    inner: bool = False
 
 
 class Verdict(NamedTuple):
@@ -46,7 +47,7 @@ class Verdict(NamedTuple):
 
 _FACTS = """
 SELECT t.id, p.name || '/' || w.name || '/' || t.name, p.id, p.enabled, t.status, t.current_version_id IS NOT NULL,
-       t.rerun_allowed, t.self_dependency = 'orderly'
+       t.rerun_allowed, t.self_dependency = 'orderly', t.for_each_id IS NOT NULL
 FROM instances_task t JOIN instances_workflow w ON w.id = t.workflow_id JOIN projects_project p ON p.id = w.project_id
 WHERE t.id = ANY(%s::bigint[])
 """
@@ -80,6 +81,8 @@ def _not_now(task: TaskFacts) -> str:
     """Why nothing of the task can be run."""
     if not task.enabled:
         return f"The project of {task.name} is disabled."
+    if task.inner:
+        return f"{task.name} is a task inside a For-each task; run that one."
     if not task.submitted or task.status == TaskStatus.OFFLINE:
         return f"{task.name} is offline; submit it first."
     return ""

@@ -55,11 +55,13 @@ class ExecutionState(StrEnum):
     """State of one execution. It exists from the moment it is given a slot.
 
     `stopping`: the instance has moved on (marked as successful) while the child still dies; the slot stays taken.
+    `delegated`: the traversals of a For-each task do its work; no worker holds it, and it takes no slot (ADR 14).
     """
 
     DISPATCHED = "dispatched"
     RUNNING = "running"
     STOPPING = "stopping"
+    DELEGATED = "delegated"
     FAILED = "failed"
     SUCCESS = "success"
     REQUEUED = "requeued"
@@ -68,6 +70,8 @@ class ExecutionState(StrEnum):
 
 # These hold a slot of their resource group.
 HOLDING_SLOT = (ExecutionState.DISPATCHED, ExecutionState.RUNNING, ExecutionState.STOPPING)
+# These are on: one at a time of an instance and of a serial task, each in its place of a lane.
+ON = (*HOLDING_SLOT, ExecutionState.DELEGATED)
 
 
 class InstanceType(StrEnum):
@@ -111,6 +115,7 @@ class Move(StrEnum):
     EVENTS_MET = "events_met"
     UPSTREAM_MET = "upstream_met"
     CLAIM = "claim"
+    HAND_OVER = "hand_over"
     SUCCEED = "succeed"
     FAIL_FOR_RETRY = "fail_for_retry"
     FAIL = "fail"
@@ -118,6 +123,7 @@ class Move(StrEnum):
     REQUEUE = "requeue"
     CONFIRM_DEAD = "confirm_dead"
     WAIT_TIMEOUT = "wait_timeout"
+    TRAVERSAL_OVER = "traversal_over"
 
 
 class Operation(StrEnum):
@@ -156,6 +162,9 @@ MOVES: dict[Move, Rule] = {
     Move.CLAIM: Rule(
         (State.WAIT_RUN,), (State.RUNNING,), "a worker took the dispatched execution and its lease"
     ),
+    Move.HAND_OVER: Rule(
+        (State.RUNNING,), (), "a For-each task's traversals go on in its place; no worker holds it", stays=True
+    ),
     Move.SUCCEED: Rule((State.RUNNING,), (State.SUCCESS,), "the child ended well, reported under the lease"),
     Move.FAIL_FOR_RETRY: Rule(
         (State.RUNNING,), (State.FAILED_RETRY,), "the try failed or was lost; a try is left"
@@ -170,6 +179,11 @@ MOVES: dict[Move, Rule] = {
         _START,
         (State.FAILED,),
         "waited longer than the total waiting timeout, or for an event than its listener allows",
+    ),
+    Move.TRAVERSAL_OVER: Rule(
+        (State.WAIT_UPSTREAM,),
+        (State.FAILED,),
+        "its traversal of a For-each task has failed, and what it waits for will not come",
     ),
 }
 

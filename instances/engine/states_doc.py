@@ -6,6 +6,7 @@ _EXECUTION = {
     ExecutionState.DISPATCHED: "Has a slot; a hint says that it may start.",
     ExecutionState.RUNNING: "A worker claimed it and holds its lease.",
     ExecutionState.STOPPING: "Its instance was marked as successful; its processes still die, its slot is still taken.",
+    ExecutionState.DELEGATED: "Of a For-each task: its traversals go on in its place; it has no worker, no lease and no slot.",
     ExecutionState.SUCCESS: "Ended well.",
     ExecutionState.FAILED: "Ended badly, or its worker went silent (`LOST`).",
     ExecutionState.REQUEUED: "Its worker was shut down, or it was taken back before any claimed it; the same try is "

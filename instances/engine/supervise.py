@@ -125,7 +125,7 @@ def _not_started(control: Control) -> Outcome:
     return cancelled_outcome(control.reason or "", how="it had not started")
 
 
-def _result(claimed: Claimed, outcome: Outcome, control: Control) -> Result:
+def _result(claimed: Claimed, outcome: Outcome, control: Control, spec: RunSpec | None) -> Result:
     return Result(
         claimed.execution_id,
         claimed.token,
@@ -136,6 +136,8 @@ def _result(claimed: Claimed, outcome: Outcome, control: Control) -> Result:
         outcome.signal,
         requeue=control.reason == REASON_SHUTDOWN and not outcome.ok,
         events=outcome.events,
+        array=outcome.array,
+        parameters=spec.parameters if spec and outcome.array is not None else {},
     )
 
 
@@ -146,6 +148,7 @@ def supervise(run: Run, sink: Sink, worker: str) -> Result:
         f"execution {claimed.execution_id}, life {claimed.life_round}, try {claimed.try_number}, on {worker} "
         f"(host {HOST}, pid {os.getpid()})"
     )
+    spec: RunSpec | None = None
     try:
         runner = registry.get(claimed.task_type)
         spec = _prepared(run)
@@ -163,6 +166,9 @@ def supervise(run: Run, sink: Sink, worker: str) -> Result:
             error_code="INTERNAL_ERROR",
             message=f"An error inside WeOps; the log of worker {worker} has the traceback.",
         )
-    ending = "succeeded" if outcome.ok else f"{outcome.error_code}: {outcome.message}"
+    if outcome.array is not None:
+        ending = f"the array has {len(outcome.array):,} items; its traversals go on without this worker"
+    else:
+        ending = "succeeded" if outcome.ok else f"{outcome.error_code}: {outcome.message}"
     sink.line(ending if outcome.exit_code is None else f"{ending} (exit code {outcome.exit_code})")
-    return _result(claimed, outcome, run.control)
+    return _result(claimed, outcome, run.control, spec)

@@ -12,6 +12,7 @@ from instances.models.operation import (
     OperationItem,
     OperationRecord,
 )
+from instances.models.traversal import ForEachRun, Traversal
 
 __all__ = [
     "Acknowledgement",
@@ -20,6 +21,7 @@ __all__ = [
     "Dependency",
     "Edge",
     "Execution",
+    "ForEachRun",
     "FrozenBatch",
     "FrozenRoots",
     "FrozenSet",
@@ -31,6 +33,7 @@ __all__ = [
     "StateChange",
     "Task",
     "TaskVersion",
+    "Traversal",
     "WorkerProcess",
     "Workflow",
 ]

@@ -67,6 +67,16 @@ class Task(models.Model):
         Folder, models.PROTECT, null=True, blank=True, related_name="tasks", db_index=False
     )
     name = models.CharField(max_length=100, validators=[name_validator])
+    for_each = models.ForeignKey(
+        "self",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="inner_tasks",
+        verbose_name="For-each task",
+        help_text="It is a step of each traversal of this task, and never scheduled by itself.",
+        db_index=False,
+    )
     description = models.TextField(blank=True)
     owner = models.ForeignKey(USER, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False)
     status = models.CharField(max_length=16, choices=TASK_STATUSES, default=TaskStatus.OFFLINE)
@@ -178,6 +188,11 @@ class Task(models.Model):
                 name="task_scheduling_has_version",
             ),
             models.CheckConstraint(
+                condition=Q(for_each__isnull=True) | Q(next_due_at__isnull=True),
+                name="task_inner_never_due",
+            ),
+            models.CheckConstraint(condition=~Q(for_each=F("id")), name="task_not_inside_itself"),
+            models.CheckConstraint(
                 condition=Q(effective_to__isnull=True)
                 | Q(effective_from__isnull=True)
                 | Q(effective_to__gte=F("effective_from")),
@@ -189,6 +204,7 @@ class Task(models.Model):
         indexes = [
             # The generation tick: costs what is due.
             models.Index(fields=["next_due_at"], condition=Q(status=TaskStatus.SCHEDULING), name="task_due"),
+            models.Index(fields=["for_each"], condition=Q(for_each__isnull=False), name="task_inner"),
         ]
 
     def __str__(self) -> str:

@@ -5,7 +5,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from instances.engine.states import HOLDING_SLOT, ExecutionState, RunType
+from instances.engine.states import HOLDING_SLOT, ON, ExecutionState, RunType
 from instances.models.choices import known
 from instances.models.definition import TaskVersion
 from instances.models.instance import Instance
@@ -74,17 +74,17 @@ class Execution(models.Model):
             ),
             models.UniqueConstraint(
                 fields=["instance"],
-                condition=Q(state__in=[s.value for s in HOLDING_SLOT]),
+                condition=Q(state__in=[s.value for s in ON]),
                 name="execution_one_active",
             ),
             models.UniqueConstraint(
                 fields=["serial_task_id"],
-                condition=Q(state__in=[s.value for s in HOLDING_SLOT]),
+                condition=Q(state__in=[s.value for s in ON]),
                 name="execution_one_serial",
             ),
             models.UniqueConstraint(
                 fields=["lane", "lane_place"],
-                condition=Q(state__in=[s.value for s in HOLDING_SLOT], lane__isnull=False),
+                condition=Q(state__in=[s.value for s in ON], lane__isnull=False),
                 name="execution_one_in_lane",
             ),
             models.CheckConstraint(
@@ -93,7 +93,7 @@ class Execution(models.Model):
                 name="execution_running_has_start",
             ),
             models.CheckConstraint(
-                condition=Q(state__in=[s.value for s in HOLDING_SLOT]) | Q(ended_at__isnull=False),
+                condition=Q(state__in=[s.value for s in ON]) | Q(ended_at__isnull=False),
                 name="execution_final_has_end",
             ),
             models.CheckConstraint(

@@ -24,7 +24,7 @@ class Instance(models.Model):
     Indexes and who needs them: `instance_once` (identity; binding of edges; history of one task), `instance_ready`
     (dispatch), `instance_gated` (the next of a serial task), `instance_in_lane` (the next of a lane, in each group),
     `instance_retry` (retry tick), `instance_deadline` (waiting timeout), `instance_thaw` (automatic thaw),
-    `instance_of_plan` (a plan's progress), `instance_by_data_time` and `instance_by_state` (lists with their usual order).
+    `instance_of_plan` (a plan's progress), `instance_of_for_each` (traversals), `instance_by_data_time` and `instance_by_state` (lists with their usual order).
     """
 
     task = models.ForeignKey(Task, models.CASCADE, related_name="instances", db_index=False)
@@ -97,6 +97,8 @@ class Instance(models.Model):
     lane_limit = models.PositiveSmallIntegerField(null=True)
     # The backfill plan that this life belongs to.
     plan_id = models.BigIntegerField(null=True)
+    # The instance of the For-each task in one of whose traversals (`traversal`: its number) this is an inner task's.
+    for_each_id = models.BigIntegerField(null=True)
     # Held: it is not dispatched until it is thawed, by hand or at `thaw_at`.
     frozen_at = models.DateTimeField(null=True)
     thaw_at = models.DateTimeField(null=True)
@@ -122,6 +124,10 @@ class Instance(models.Model):
                 condition=Q(lane__isnull=True, lane_limit__isnull=True)
                 | Q(lane__isnull=False, lane_limit__gt=0),
                 name="instance_lane_has_limit",
+            ),
+            models.CheckConstraint(
+                condition=Q(for_each_id__isnull=True, traversal="") | (Q(for_each_id__isnull=False) & ~Q(traversal="")),
+                name="instance_of_traversal",
             ),
             models.CheckConstraint(
                 condition=~Q(state=State.WAIT_UPSTREAM) | Q(pending_upstream__gt=0),
@@ -182,6 +188,11 @@ class Instance(models.Model):
             ),
             models.Index(fields=["thaw_at"], condition=Q(thaw_at__isnull=False), name="instance_thaw"),
             models.Index(fields=["plan_id"], condition=Q(plan_id__isnull=False), name="instance_of_plan"),
+            models.Index(
+                fields=["for_each_id", "traversal"],
+                condition=Q(for_each_id__isnull=False),
+                name="instance_of_for_each",
+            ),
             models.Index(F("data_time").desc(), F("id").desc(), name="instance_by_data_time"),
             models.Index(F("state"), F("data_time").desc(), F("id").desc(), name="instance_by_state"),
         ]

@@ -20,7 +20,7 @@ from django.db import DatabaseError
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
-from instances.engine import hints, plans
+from instances.engine import hints, plans, traversals
 from instances.engine.dispatch import follow
 from instances.engine.lifecycle import Touched
 from instances.engine.transactions import retried
@@ -148,6 +148,7 @@ def _end_state(total: int, done: int) -> OperationState:
 
 def _dispatch(record_id: int, touched: Touched) -> None:
     plans.hint(touched.plans)
+    traversals.hint(touched.for_each)
     try:
         hints.send(follow(touched))
     except DatabaseError:

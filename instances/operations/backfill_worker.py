@@ -1,6 +1,7 @@
-"""The thread that looks after backfill plans in the background: plans take turns, so none waits for a big one."""
+"""The thread that looks after backfill plans, or runs of For-each tasks: they take turns, so none waits for a big one."""
 
 import logging
+from collections.abc import Callable
 
 from django.db import InterfaceError, OperationalError, connection
 
@@ -12,10 +13,20 @@ log = logging.getLogger(__name__)
 
 
 class Advancer(Applier):
-    """`take` a plan's id at any time, as often as one likes; `stop` ends the thread after the turn that is on."""
+    """`take` a plan's id at any time, as often as one likes; `stop` ends the thread after the turn that is on.
 
-    def __init__(self, turn_seconds: float = TURN_SECONDS) -> None:
+    `work(id, seconds)` advances one; True: nothing is left to do for now. `what` it is, for the log.
+    """
+
+    def __init__(
+        self,
+        turn_seconds: float = TURN_SECONDS,
+        work: Callable[[int, float | None], bool] = plans.work,
+        what: str = "plan",
+    ) -> None:
         super().__init__(turn_seconds)
+        self._work = work
+        self._what = what
         # Something has happened to these since their turn began.
         self._again: set[int] = set()
 
@@ -27,12 +38,12 @@ class Advancer(Applier):
     def _advance(self, plan_id: int) -> Progress:
         self._again.discard(plan_id)
         try:
-            rests = plans.work(plan_id, self._turn)
+            rests = self._work(plan_id, self._turn)
             return Progress.FINISHED if rests and plan_id not in self._again else Progress.MORE
         except (OperationalError, InterfaceError) as error:
-            log.warning("plan %d waits for the database: %s", plan_id, error)
+            log.warning("%s %d waits for the database: %s", self._what, plan_id, error)
         except Exception:
-            log.exception("plan %d stands still", plan_id)
+            log.exception("%s %d stands still", self._what, plan_id)
         finally:
             # Back to the pool, whole or broken.
             connection.close()

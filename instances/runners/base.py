@@ -76,7 +76,8 @@ class RunSpec:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended. `error_code` is "" when ok; `exit_code` and `signal` are None where they mean
-    nothing. `events`: what it wants fired now that it has succeeded, `EventA,20260325;EventB,20260325`."""
+    nothing. `events`: what it wants fired now that it has succeeded, `EventA,20260325;EventB,20260325`. `array`: items of a
+    For-each task that are to be traversed; the run goes on without this worker."""
 
     ok: bool
     exit_code: int | None = None
@@ -84,6 +85,7 @@ class Outcome:
     error_code: str = ""
     message: str = ""
     events: str = ""
+    array: tuple[str, ...] | None = None
 
 
 class LogSink(Protocol):

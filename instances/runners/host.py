@@ -19,7 +19,8 @@ class Host:
     OS user that Shell and Python tasks run as; the worker must then be root. Without it a task runs as the
     worker's own user and can read what that user can read, /proc/<worker>/environ included. `environment`:
     variables every child gets besides the clean ones, such as HTTPS_PROXY. `drain_seconds`: how long what a
-    task left running in the background may go on after the task's own end.
+    task left running in the background may go on after the task's own end. `most_traversals`: items that the array of a For-each
+    task may have.
     """
 
     caps: Caps = field(default_factory=Caps)
@@ -33,6 +34,7 @@ class Host:
     # How Spark tasks start: the master, and the path of spark-submit ("": that of the installed pyspark).
     spark_master: str = "local[*]"
     spark_submit: str = ""
+    most_traversals: int = 1000
     guardian: GuardianClient = field(init=False)
     usage: UsageWatch = field(init=False, default_factory=UsageWatch)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from instances.runners import settings_schema
 from instances.runners.base import Runner
+from instances.runners.for_each import ForEachRunner
 from instances.runners.host import Host
 from instances.runners.http import HttpRunner
 from instances.runners.python import PythonRunner
@@ -70,6 +71,7 @@ def configure(host: Host) -> None:
         SqlRunner(host),
         HttpRunner(host),
         VirtualRunner(),
+        ForEachRunner(host),
     )
     for runner in built_in:
         register(runner)

@@ -13,12 +13,12 @@ _BROKEN = """
 SELECT 'two instances of one key' WHERE EXISTS (
     SELECT 1 FROM instances_instance GROUP BY task_id, data_time, traversal HAVING count(*) > 1)
 UNION ALL SELECT 'an instance with two active executions' WHERE EXISTS (
-    SELECT 1 FROM instances_execution WHERE state IN ('dispatched', 'running', 'stopping')
+    SELECT 1 FROM instances_execution WHERE state IN ('dispatched', 'running', 'stopping', 'delegated')
     GROUP BY instance_id HAVING count(*) > 1)
 UNION ALL SELECT 'a serial task with two active executions' WHERE EXISTS (
     SELECT 1 FROM instances_execution e JOIN instances_instance i ON i.id = e.instance_id
     JOIN instances_task t ON t.id = i.task_id
-    WHERE e.serial_task_id = t.id AND e.state IN ('dispatched', 'running', 'stopping')
+    WHERE e.serial_task_id = t.id AND e.state IN ('dispatched', 'running', 'stopping', 'delegated')
     GROUP BY t.id HAVING count(*) > 1)
 UNION ALL SELECT 'execution ' || e.id || ' is in lane ' || coalesce(e.lane::text, 'none') || ', its instance is not'
     FROM instances_execution e JOIN instances_instance i ON i.execution_id = e.id
@@ -32,7 +32,7 @@ UNION ALL SELECT 'execution ' || e.id || ' should ' || CASE WHEN i.serial THEN '
     WHERE e.state = 'dispatched' AND e.life_round = i.life_round AND (e.serial_task_id IS NOT NULL) <> i.serial
 UNION ALL SELECT 'lane ' || i.lane || ' has more on than it has places' FROM instances_instance i
     WHERE i.lane_limit < (SELECT count(*) FROM instances_execution e WHERE e.lane = i.lane
-                          AND e.state IN ('dispatched', 'running', 'stopping'))
+                          AND e.state IN ('dispatched', 'running', 'stopping', 'delegated'))
 UNION ALL SELECT 'instance ' || i.id || ' is frozen, and ' || e.state FROM instances_instance i
     JOIN instances_execution e ON e.id = i.execution_id AND e.life_round = i.life_round
     WHERE i.frozen_at IS NOT NULL AND e.state IN ('dispatched', 'running')
@@ -47,10 +47,22 @@ UNION ALL SELECT 'group ' || g.id || ' gave more slots than it has' FROM project
                      AND e.state IN ('dispatched', 'running', 'stopping'))
 UNION ALL SELECT 'instance ' || i.id || ' is ' || i.state || ', its execution ' || coalesce(e.state, 'missing')
     FROM instances_instance i LEFT JOIN instances_execution e ON e.id = i.execution_id AND e.instance_id = i.id
-    WHERE i.state IN ('running', 'terminating') AND e.state IS DISTINCT FROM 'running'
+    WHERE i.state IN ('running', 'terminating') AND coalesce(e.state, '') NOT IN ('running', 'delegated')
 UNION ALL SELECT 'instance ' || i.id || ' is ' || i.state || ' while execution ' || e.id || ' runs'
     FROM instances_instance i JOIN instances_execution e ON e.instance_id = i.id AND e.state = 'running'
     WHERE i.state NOT IN ('running', 'terminating')
+UNION ALL SELECT 'execution ' || e.id || ' is delegated to nobody' FROM instances_execution e
+    WHERE e.state = 'delegated' AND NOT EXISTS (
+        SELECT 1 FROM instances_foreachrun r WHERE r.execution_id = e.id AND r.instance_id = e.instance_id AND r.is_open)
+UNION ALL SELECT 'run ' || r.instance_id || ' miscounts' FROM instances_foreachrun r, LATERAL (
+        SELECT count(*) AS total, count(*) FILTER (WHERE t.state = 'pending') AS pending,
+               count(*) FILTER (WHERE t.state = 'active') AS active, count(*) FILTER (WHERE t.state = 'success') AS success,
+               count(*) FILTER (WHERE t.state = 'failed') AS failed, count(*) FILTER (WHERE t.state = 'stopped') AS stopped
+        FROM instances_traversal t WHERE t.for_each_id = r.instance_id AND t.execution_id = r.execution_id) n
+    WHERE (r.total, r.pending, r.active, r.success, r.failed, r.stopped)
+          <> (n.total, n.pending, n.active, n.success, n.failed, n.stopped)
+UNION ALL SELECT 'run ' || r.instance_id || ' is over, instance ' || c.id || ' of it is ' || c.state FROM instances_foreachrun r
+    JOIN instances_instance c ON c.for_each_id = r.instance_id WHERE NOT r.is_open AND c.state NOT IN ('success', 'failed', 'skipped')
 UNION ALL SELECT 'instance ' || i.id || ' is ' || i.state || ' and taken, but nothing is dispatched'
     FROM instances_instance i WHERE i.state = 'wait_run' AND i.queue = 'taken' AND NOT EXISTS (
         SELECT 1 FROM instances_execution e WHERE e.id = i.execution_id AND e.state = 'dispatched')

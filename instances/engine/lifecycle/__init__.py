@@ -10,7 +10,7 @@ every edge of a generation or a new life that committed while it waited for that
 SHARE).
 
 What workers and the clock do is in `runs`; the ends that people set in `ends`; new lives in `begin`; freezing in `holds`;
-removing dependencies in `edges`; undo in `undoing`; what events do in `events`. The SQL of each is beside it and nobody else's.
+removing dependencies in `edges`; undo in `undoing`; what events do in `events`; For-each tasks in `handover` and `traversals`. The SQL of each is beside it and nobody else's.
 """
 
 from instances.engine.lifecycle.begin import rerun
@@ -29,6 +29,7 @@ from instances.engine.lifecycle.runs import (
     renew,
     retry_due,
 )
+from instances.engine.lifecycle.traversals import begin_children, end_delegated, end_waiting_in_vain
 from instances.engine.lifecycle.undoing import IMAGE, hold, images, restore
 
 __all__ = [
@@ -36,7 +37,10 @@ __all__ = [
     "Claimed",
     "Result",
     "Touched",
+    "begin_children",
     "claim",
+    "end_delegated",
+    "end_waiting_in_vain",
     "event_timeout",
     "events_met",
     "expire",

@@ -24,7 +24,7 @@ def _values(ids: Sequence[int], operation: int | None, life: Life, fresh: Sequen
         "check_parents": life.check_parents,
         "check_previous": life.check_previous,
         "parameters": json.dumps(dict(life.parameters)),
-        "application_parameters": json.dumps(dict(life.application_parameters)),
+        "application_parameters": json.dumps(_settings(life)),
         "self_dependency": life.self_dependency,
         "parallelism": life.parallelism,
         "lane": life.lane,
@@ -33,6 +33,11 @@ def _values(ids: Sequence[int], operation: int | None, life: Life, fresh: Sequen
         "priority_offset": life.priority_offset,
         "plan": life.plan_id,
     }
+
+
+def _settings(life: Life) -> dict[str, Any]:
+    """What a runner is told of the life, in place of its task's settings."""
+    return {**life.application_parameters, **({"traversals": "failed"} if life.failed_traversals else {})}
 
 
 @retried

@@ -10,12 +10,14 @@ from instances.engine.lifecycle import common_statements as statements
 @dataclass(slots=True)
 class Touched:
     """What a change may have made ready: groups to dispatch for, serial tasks whose turn is free, lanes that may have
-    a place, retries due now, backfill plans whose instances have ended, events to fire."""
+    a place, retries due now, backfill plans whose instances have ended, events to fire, instances of For-each tasks one of
+    whose traversals may be over."""
 
     groups: set[int] = field(default_factory=set)
     serial_tasks: set[int] = field(default_factory=set)
     lanes: set[int] = field(default_factory=set)
     plans: set[int] = field(default_factory=set)
+    for_each: set[int] = field(default_factory=set)
     retry_now: bool = False
     fires: bool = False
     instances: int = 0
@@ -25,6 +27,7 @@ class Touched:
         self.serial_tasks |= other.serial_tasks
         self.lanes |= other.lanes
         self.plans |= other.plans
+        self.for_each |= other.for_each
         self.retry_now |= other.retry_now
         self.fires |= other.fires
         self.instances += other.instances

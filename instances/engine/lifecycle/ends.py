@@ -37,8 +37,9 @@ def end(
     cursor.execute(statements.END_WAITING, values)
     rows = cursor.fetchall()
     touched = Touched(instances=len(rows))
-    for _, _, group_id, lane in rows:
+    for _, _, group_id, lane, for_each_id in rows:
         touched.freed(group_id, None, lane)
+        touched.for_each |= {for_each_id} - {None}
     ended = {row[0]: row[1] for row in rows}
     if ended:
         cancel_dispatched(cursor, list(ended), code, message, touched)
@@ -72,11 +73,14 @@ def wait_timeouts(limit: int = 1000) -> Touched:
 
 def _stop_running(
     cursor: Any, ids: Sequence[int], new: str, cancel: str, operation: int | None
-) -> dict[int, str]:
+) -> Change:
     cursor.execute(
         statements.STOP_RUNNING, {"ids": list(ids), "new": new, "cancel": cancel, "operation": operation}
     )
-    return {row[0]: State.RUNNING.value for row in cursor.fetchall()}
+    rows = cursor.fetchall()
+    # Of a For-each instance, the traversals must hear of it.
+    touched = Touched(for_each={for_each for row in rows for for_each in row[1:] if for_each is not None})
+    return {row[0]: State.RUNNING.value for row in rows}, touched
 
 
 @retried
@@ -88,10 +92,11 @@ def terminate(ids: Sequence[int], operation: int | None = None) -> Change:
     idle = [state for state in OPERATIONS[Operation.TERMINATE].sources if state != State.RUNNING]
     with connection.cursor() as cursor:
         lock(cursor, ids)
-        stopped = _stop_running(cursor, ids, State.TERMINATING, "terminate", operation)
+        stopped, told = _stop_running(cursor, ids, State.TERMINATING, "terminate", operation)
         ended, touched = end(
             cursor, ids, idle, State.FAILED, Operation.TERMINATE, "TERMINATED", "Terminated.", operation
         )
+        touched.add(told)
     return stopped | ended, touched
 
 
@@ -101,8 +106,9 @@ def mark_success(ids: Sequence[int], operation: int | None = None) -> Change:
     idle = [state for state in OPERATIONS[Operation.MARK_SUCCESS].sources if state != State.RUNNING]
     with connection.cursor() as cursor:
         lock(cursor, ids)
-        stopped = _stop_running(cursor, ids, State.SUCCESS, "mark_success", operation)
+        stopped, told = _stop_running(cursor, ids, State.SUCCESS, "mark_success", operation)
         ended, touched = end(cursor, ids, idle, State.SUCCESS, Operation.MARK_SUCCESS, "", "", operation)
+        touched.add(told)
         changed = stopped | ended
         release(cursor, list(changed), touched)
         if changed:

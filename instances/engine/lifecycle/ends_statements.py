@@ -22,12 +22,12 @@ WITH old AS (SELECT id, state FROM instances_instance WHERE id = ANY(%(ids)s)
 ended AS (
     UPDATE instances_instance i SET state = %(new)s, end_time = greatest(now(), i.start_time), error_code = %(code)s,
         error_message = %(message)s, start_time = CASE WHEN old.state IN ('failed_retry', 'failed') THEN i.start_time END
-    FROM old WHERE i.id = old.id RETURNING i.id, old.state, i.resource_group_id, i.lane
+    FROM old WHERE i.id = old.id RETURNING i.id, old.state, i.resource_group_id, i.lane, i.for_each_id
 ), history AS (
     INSERT INTO instances_statechange (instance_id, move, from_state, to_state, error_code, operation_id)
     SELECT id, %(move)s, state, %(new)s, %(code)s, %(operation)s FROM ended ORDER BY id
 )
-SELECT id, state, resource_group_id, CASE WHEN state = 'wait_run' THEN lane END FROM ended
+SELECT id, state, resource_group_id, CASE WHEN state = 'wait_run' THEN lane END, for_each_id FROM ended
 """
 
 STOP_RUNNING = """
@@ -37,7 +37,7 @@ moved AS (
     UPDATE instances_instance i
     SET state = %(new)s, end_time = CASE %(new)s WHEN 'success' THEN greatest(now(), i.start_time) END,
         error_code = '', error_message = ''
-    FROM old WHERE i.id = old.id RETURNING i.id, i.execution_id
+    FROM old WHERE i.id = old.id RETURNING i.id, i.execution_id, i.for_each_id, i.task_type
 ), exec AS (
     UPDATE instances_execution e SET state = 'stopping' FROM moved
     WHERE e.id = moved.execution_id AND (e.state = 'running') IS TRUE AND %(new)s = 'success'
@@ -50,5 +50,5 @@ moved AS (
     INSERT INTO instances_statechange (instance_id, execution_id, move, from_state, to_state, operation_id)
     SELECT id, execution_id, %(cancel)s, 'running', %(new)s, %(operation)s FROM moved ORDER BY id
 )
-SELECT id FROM moved
+SELECT id, for_each_id, CASE WHEN task_type = 'FOR_EACH' THEN id END FROM moved
 """

@@ -1,7 +1,7 @@
 """What workers and the clock do: claim, report, renew; leases that ran out, retries that are due."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from json import loads
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from instances.engine import errors, event_waits
 from instances.engine.event_waits import Success
 from instances.engine.lifecycle import runs_statements as statements
 from instances.engine.lifecycle.common import Touched, release
+from instances.engine.lifecycle.handover import Handover, hand_over
 from instances.engine.states import FINAL, ExecutionState, Move, State
 from instances.engine.transactions import retried
 
@@ -44,7 +45,8 @@ class Claimed:
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a worker reports of an execution, under the lease's token. `ended_ago`: seconds since the work ended.
-    `events`: what it printed to be fired, if it succeeded."""
+    `events`: what it printed to be fired, if it succeeded. `array`: of a For-each task, items to be traversed in place of an end;
+    `parameters`: what it was run with, then."""
 
     execution_id: int
     token: UUID
@@ -56,6 +58,8 @@ class Result:
     requeue: bool = False
     ended_ago: float = 0.0
     events: str = ""
+    array: Sequence[str] | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 @retried
@@ -132,6 +136,7 @@ def finish(results: Sequence[Result], lease_ttl: float | None = None) -> Touched
         }
         succeeded = []
         fires: list[Success] = []
+        handovers: list[Handover] = []
         for (
             execution_id,
             instance_id,
@@ -141,6 +146,7 @@ def finish(results: Sequence[Result], lease_ttl: float | None = None) -> Touched
             home_group,
             home_lane,
             plan_id,
+            for_each_id,
             group_id,
             serial_task_id,
             lane,
@@ -149,6 +155,13 @@ def finish(results: Sequence[Result], lease_ttl: float | None = None) -> Touched
             emits,
         ) in cursor.fetchall():
             result = by_execution[execution_id]
+            if result.array is not None and state == State.RUNNING and current_id == execution_id:
+                handovers.append(Handover(instance_id, execution_id, result.array, result.parameters))
+                # Its slot is free; its turn is not.
+                touched.freed(group_id, None, None)
+                touched.for_each.add(instance_id)
+                touched.instances += 1
+                continue
             new, move, exec_state, code, message = _decide(
                 state, current_id == execution_id, tries, limit, result
             )
@@ -174,13 +187,17 @@ def finish(results: Sequence[Result], lease_ttl: float | None = None) -> Touched
             touched.freed(home_group, None, home_lane)
             if new in FINAL:
                 touched.plans |= {plan_id} - {None}
+            if new in FINAL or not new:
+                touched.for_each |= {for_each_id} - {None}
             if new == State.SUCCESS:
                 succeeded.append(instance_id)
                 if emits or result.events:
                     fires.append(Success(instance_id, execution_id, result.events))
             touched.retry_now |= new == State.FAILED_RETRY and retry_wait == 0
-        if touched.instances:
+        if columns["instance"]:
             cursor.execute(statements.WRITE_RESULTS, columns)
+        for handover in handovers:
+            hand_over(cursor, handover)
         release(cursor, succeeded, touched)
         if fires:
             touched.fires = event_waits.write_down(fires)

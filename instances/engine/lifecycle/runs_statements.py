@@ -37,7 +37,7 @@ TAKE_LEASES = """
 -- Lock the instances, then end the leases: whoever deletes the lease may write the result.
 WITH locked AS (
     SELECT e.id AS execution_id, i.id AS instance_id, i.state, i.tries, i.execution_id AS current_id,
-           i.resource_group_id AS home_group, i.lane AS home_lane, i.plan_id, i.task_id
+           i.resource_group_id AS home_group, i.lane AS home_lane, i.plan_id, i.for_each_id, i.task_id
     FROM unnest(%(ids)s::bigint[], %(tokens)s::uuid[]) AS r(execution_id, token)
     JOIN instances_lease l ON l.execution_id = r.execution_id AND l.token = r.token
     JOIN instances_execution e ON e.id = l.execution_id
@@ -50,7 +50,7 @@ WITH locked AS (
     RETURNING l.execution_id
 )
 SELECT locked.execution_id, locked.instance_id, locked.state, locked.tries, locked.current_id, locked.home_group,
-       locked.home_lane, locked.plan_id, e.resource_group_id, e.serial_task_id, e.lane, t.retry_limit,
+       locked.home_lane, locked.plan_id, locked.for_each_id, e.resource_group_id, e.serial_task_id, e.lane, t.retry_limit,
        extract(epoch FROM t.retry_wait)::float, EXISTS (SELECT 1 FROM events_emitter m WHERE m.task_id = t.id)
 FROM ended JOIN locked USING (execution_id) JOIN instances_execution e ON e.id = locked.execution_id
 JOIN instances_task t ON t.id = locked.task_id
