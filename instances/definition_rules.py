@@ -185,7 +185,11 @@ def _inner(task: Task) -> Iterator[Fault]:
 def _parameters(task: Task) -> Iterator[Fault]:
     layers = parameter_layers(task)
     if task.for_each is not None:
-        layers = [*layers[:2], task.for_each.parameters | dict.fromkeys((inner_tasks.ITEM, inner_tasks.INDEX), ""), layers[2]]
+        layers = [
+            *layers[:2],
+            task.for_each.parameters | dict.fromkeys((inner_tasks.ITEM, inner_tasks.INDEX), ""),
+            layers[2],
+        ]
     if not all(isinstance(layer, Mapping) for layer in layers):
         return
     merged: dict[str, Any] = parameters.merge(*layers)

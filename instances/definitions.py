@@ -87,7 +87,7 @@ def enact(
 ) -> TaskVersion:
     """The change that `submit` makes, without its record: `row` is valid and `locked`. Inner tasks are submitted with theirs."""
     if row.task_type == inner_tasks.FOR_EACH:
-        for inner in locked(inner_tasks.members(row).values_list("pk", flat=True)):
+        for inner in locked([inner.pk for inner in inner_tasks.members(row)]):
             enact(inner, user, note, now)
     version = _version_of(row, user, note)
     begins = since or _goes_on_from(row, now)

@@ -9,6 +9,7 @@ import re
 from django import forms
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, QueryDict
+from django.utils.translation import gettext_lazy as _
 
 from instances.engine.states import State
 from instances.models import Instance, Task, Workflow
@@ -77,8 +78,26 @@ class InstanceFilter(FilterForm):
         required=False,
     )
 
+    inner = forms.ChoiceField(
+        label=_("Inner tasks"),
+        choices=[
+            ("", _("Without those of For-each tasks")),
+            ("all", _("With those of For-each tasks")),
+            ("only", _("Only those of For-each tasks")),
+        ],
+        required=False,
+    )
+    # The number of a For-each instance: those of its traversals.
+    for_each = forms.IntegerField(
+        label=_("Traversals of instance"),
+        min_value=1,
+        max_value=2**63 - 1,
+        required=False,
+        widget=forms.HiddenInput,
+    )
+
     FIRST = ("q", "data_from", "data_to", "project", "workflow", "type")
-    MORE = ("start_from", "start_to", "owner", "folder", "task_type", "group", "cycle", "seen")
+    MORE = ("start_from", "start_to", "owner", "folder", "task_type", "group", "cycle", "seen", "inner")
     COLUMNS = {
         "project": "project_id",
         "workflow": "workflow_id",
@@ -113,12 +132,15 @@ class InstanceFilter(FilterForm):
         if not self.is_valid():
             return []
         sort = [("sort", self.data["sort"])] if self.data.get("sort") else []
-        return [*(("state", state) for state in self.cleaned_data["state"]), *sort]
+        of = self.cleaned_data["for_each"]
+        inside = [("for_each", str(of))] if of else []
+        return [*(("state", state) for state in self.cleaned_data["state"]), *sort, *inside]
 
     def apply(self, queryset: QuerySet[Instance], *, with_state: bool = True) -> QuerySet[Instance]:
         queryset = super().apply(queryset)
         if not self.is_valid():
             return queryset
+        queryset = queryset.filter(self._inner())
         if with_state and self.cleaned_data["state"]:
             queryset = queryset.filter(state__in=self.cleaned_data["state"])
         if self.cleaned_data["seen"]:
@@ -129,6 +151,13 @@ class InstanceFilter(FilterForm):
         if self.cleaned_data["q"]:
             queryset = queryset.filter(task_id__in=self._task_ids(self.cleaned_data["q"]))
         return queryset
+
+    def _inner(self) -> Q:
+        """Instances inside For-each tasks are many: they are shown when asked for."""
+        if of := self.cleaned_data["for_each"]:
+            return Q(for_each_id=of)
+        choice = self.cleaned_data["inner"]
+        return Q() if choice == "all" else Q(for_each_id__isnull=choice != "only")
 
     def _task_ids(self, text: str) -> list[int]:
         """Ids of the visible tasks that the search names, by part of the name or by id; resolved once."""

@@ -1,6 +1,6 @@
 """Inner tasks of For-each tasks: which of them are in its DAG, and what makes one unusable. Only reads.
 
-An inner task is in the DAG once it has been submitted, which its For-each task's submit does for new ones; taken offline it is out.
+An inner task is in the DAG once it has been submitted, alone or with its For-each task, until it is taken offline.
 """
 
 from collections import defaultdict
@@ -33,7 +33,9 @@ def described(task: Task) -> list[dict[str, Any]]:
     rows = list(members(task).values_list("pk", "name"))
     known = {pk for pk, _ in rows}
     after: defaultdict[int, list[int]] = defaultdict(list)
-    for pk, upstream in Dependency.objects.filter(task__in=known, upstream__in=known).values_list("task_id", "upstream_id"):
+    for pk, upstream in Dependency.objects.filter(task__in=known, upstream__in=known).values_list(
+        "task_id", "upstream_id"
+    ):
         after[pk].append(upstream)
     return [{"task": {"id": pk, "name": name}, "after": sorted(after[pk])} for pk, name in rows]
 
@@ -46,7 +48,10 @@ def faults(task: Task) -> Iterator[tuple[str, str]]:
         elif task.pk is not None and not members(task).exists():
             yield "task_type", "A For-each task runs inner tasks; add one first."
     elif task.pk is not None and task.inner_tasks.exists():
-        yield "task_type", f"{task.name} has inner tasks, so it must stay a For-each task; delete or move them first."
+        yield (
+            "task_type",
+            f"{task.name} has inner tasks, so it must stay a For-each task; delete or move them first.",
+        )
     if task.for_each is not None:
         yield from _as_inner(task, task.for_each)
 

@@ -28,7 +28,12 @@ def make_for_each(
     """A submitted daily For-each task with `days` instances due. `inner`: {step: steps that it follows}; the inner tasks'
     names begin with the step's. By default two, one after the other."""
     group = make.make_group(group_slots)
-    given = {"task_type": "FOR_EACH", "code": code or json.dumps(list(items)), "settings": settings, **(columns or {})}
+    given = {
+        "task_type": "FOR_EACH",
+        "code": code or json.dumps(list(items)),
+        "settings": settings,
+        **(columns or {}),
+    }
     task = make.make_task(group=group, effective_to=JANUARY + (days - 1) * DAY + HOUR, **given)
     add_inner(task, {"first": [], "second": ["first"]} if inner is None else inner, **(inner_columns or {}))
     make.submit(task, since=JANUARY - dt.timedelta(microseconds=1))
@@ -100,7 +105,9 @@ def claim_all() -> list[Claimed]:
 
 def end(claimed: Claimed, ok: bool = True, code: str = "EXIT_NONZERO") -> None:
     """A worker reports, and whoever it hints at advances."""
-    result = Result(claimed.execution_id, claimed.token, ok, "" if ok else code, "" if ok else "It ended with 1.")
+    result = Result(
+        claimed.execution_id, claimed.token, ok, "" if ok else code, "" if ok else "It ended with 1."
+    )
     touched = lifecycle.finish([result])
     follow(touched)
     for for_each_id in touched.for_each:
@@ -109,7 +116,9 @@ def end(claimed: Claimed, ok: bool = True, code: str = "EXIT_NONZERO") -> None:
 
 def end_running(*, ok: bool = True) -> None:
     """Reports everything that runs under a lease."""
-    for execution_id, token in list(Lease.objects.order_by("execution_id").values_list("execution_id", "token")):
+    for execution_id, token in list(
+        Lease.objects.order_by("execution_id").values_list("execution_id", "token")
+    ):
         touched = lifecycle.finish([Result(execution_id, token, ok, "" if ok else "EXIT_NONZERO", "")])
         follow(touched)
         for for_each_id in touched.for_each:
@@ -123,7 +132,9 @@ def run_out(fails: Sequence[int] = (), most: int = 1000) -> None:
             for for_each_id in traversals.unfinished():
                 traversals.work(for_each_id)
             lifecycle.retry_due()
-            follow(lifecycle.Touched(groups=set(Instance.objects.values_list("resource_group_id", flat=True))))
+            follow(
+                lifecycle.Touched(groups=set(Instance.objects.values_list("resource_group_id", flat=True)))
+            )
             claimed = claim_all()
             if not claimed:
                 return

@@ -123,15 +123,31 @@ def hourly(now: dt.datetime | None = None) -> None:
     WorkerProcess.objects.filter(seen_at__lt=now - dt.timedelta(days=1)).delete()
 
 
+_OLD = """
+SELECT i.id FROM instances_instance i
+WHERE i.created_at < %s AND i.state IN ('success', 'failed', 'skipped') AND i.for_each_id IS NULL
+ORDER BY i.id LIMIT %s
+"""
+
+_OLD_INNER = """
+-- Inner instances go before theirs, when that is old, however young they are; none of a run that is not over.
+SELECT c.id FROM instances_foreachrun r JOIN instances_instance i ON i.id = r.instance_id
+JOIN instances_instance c ON c.for_each_id = i.id
+WHERE i.created_at < %s AND i.state IN ('success', 'failed', 'skipped') AND NOT r.is_open
+  AND c.state IN ('success', 'failed', 'skipped')
+ORDER BY c.id LIMIT %s
+"""
+
+
 def remove_old(before: dt.datetime, limit: int = 2000) -> int:
-    """Removes a batch of final instances generated before `before`, their executions, history and logs."""
+    """Removes a batch of final instances generated before `before`, their executions, history and logs; inner instances of
+    For-each tasks with theirs."""
+    ids: list[int] = []
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM instances_instance WHERE created_at < %s AND state IN ('success', 'failed', 'skipped') "
-            "ORDER BY id LIMIT %s",
-            [before, limit],
-        )
-        ids = [row[0] for row in cursor.fetchall()]
+        for statement in (_OLD_INNER, _OLD):
+            if not ids:
+                cursor.execute(statement, [before, limit])
+                ids = [row[0] for row in cursor.fetchall()]
     if not ids:
         return 0
     files = Execution.objects.filter(instance__in=ids).exclude(log_file="").values_list("log_file", flat=True)
@@ -145,8 +161,9 @@ def _remove_rows(ids: list[int]) -> int:
     executions = "SELECT id FROM instances_execution WHERE instance_id = ANY(%s)"
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id FROM instances_instance WHERE id = ANY(%s) AND state IN ('success', 'failed', 'skipped') "
-            "ORDER BY id FOR UPDATE",
+            # What still has inner instances (one of them is being rerun by hand) stays until they are gone.
+            "SELECT id FROM instances_instance i WHERE id = ANY(%s) AND state IN ('success', 'failed', 'skipped') "
+            "AND NOT EXISTS (SELECT 1 FROM instances_instance c WHERE c.for_each_id = i.id) ORDER BY id FOR UPDATE",
             [ids],
         )
         ids = [row[0] for row in cursor.fetchall()]
@@ -158,6 +175,8 @@ def _remove_rows(ids: list[int]) -> int:
             "DELETE FROM instances_execution WHERE instance_id = ANY(%s)",
             "DELETE FROM instances_statechange WHERE instance_id = ANY(%s)",
             "DELETE FROM instances_edge WHERE instance_id = ANY(%s)",
+            "DELETE FROM instances_traversal WHERE for_each_id = ANY(%s)",
+            "DELETE FROM instances_foreachrun WHERE instance_id = ANY(%s)",
             "UPDATE instances_edge SET upstream_id = NULL WHERE upstream_id = ANY(%s)",
             "DELETE FROM instances_instance WHERE id = ANY(%s)",
         ):

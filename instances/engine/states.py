@@ -163,7 +163,10 @@ MOVES: dict[Move, Rule] = {
         (State.WAIT_RUN,), (State.RUNNING,), "a worker took the dispatched execution and its lease"
     ),
     Move.HAND_OVER: Rule(
-        (State.RUNNING,), (), "a For-each task's traversals go on in its place; no worker holds it", stays=True
+        (State.RUNNING,),
+        (),
+        "a For-each task's traversals go on in its place; no worker holds it",
+        stays=True,
     ),
     Move.SUCCEED: Rule((State.RUNNING,), (State.SUCCESS,), "the child ended well, reported under the lease"),
     Move.FAIL_FOR_RETRY: Rule(

@@ -21,7 +21,8 @@ _OVER = """
 SELECT t.number, coalesce(bool_or(c.state = 'failed'), false),
        coalesce(array_agg(c.id ORDER BY c.id) FILTER (WHERE c.state = 'wait_upstream'), '{}')
 FROM instances_traversal t
-LEFT JOIN instances_instance c ON c.for_each_id = t.for_each_id AND c.traversal = t.number::text AND c.task_id = ANY(%(tasks)s::bigint[])
+LEFT JOIN instances_instance c ON c.for_each_id = t.for_each_id AND c.traversal = t.number::text
+    AND c.task_id = ANY(%(tasks)s::bigint[])
 WHERE t.for_each_id = %(run)s AND t.state = 'active' AND (%(numbers)s::int[] IS NULL OR t.number = ANY(%(numbers)s))
 GROUP BY t.number
 HAVING bool_or(c.state IN ('wait_event', 'wait_run', 'running', 'terminating', 'failed_retry')) IS NOT TRUE
@@ -73,7 +74,9 @@ def note_over(run: ForEachRun, lines: list[str]) -> Touched:
     run.failed += len(failed)
     run.success += len(ended) - len(failed)
     if ended:
-        lines.append(_ended(ended, failed) + f" ({run.success + run.failed + run.stopped} of {run.total} are over)")
+        lines.append(
+            _ended(ended, failed) + f" ({run.success + run.failed + run.stopped} of {run.total} are over)"
+        )
     return touched
 
 
@@ -144,7 +147,8 @@ def stop_pending(run: ForEachRun) -> None:
     if run.pending:
         with connection.cursor() as cursor:
             cursor.execute(
-                "UPDATE instances_traversal SET state = 'stopped' WHERE for_each_id = %s AND state = 'pending'", [run.pk]
+                "UPDATE instances_traversal SET state = 'stopped' WHERE for_each_id = %s AND state = 'pending'",
+                [run.pk],
             )
             run.stopped += cursor.rowcount
         run.pending = 0

@@ -1,4 +1,4 @@
-"""What the settings of a For-each task say of its traversals: how many at once, and what their ends mean. Standard library only."""
+"""What the settings of a For-each task say of its traversals: how many at once, what their ends mean. Standard library only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class TraversalSpec:
 def in_order(follows: Mapping[int, list[int]]) -> list[list[Any]]:
     """The inner DAG as a run keeps it: [[task, [those that it follows]], ...], each after those that it follows.
 
-    `follows`: {inner task: those that it follows}; the latter that are no inner tasks are left out. Raises ValueError for a circle.
+    `follows`: {inner task: those that it follows}; what is no inner task itself is left out. Raises ValueError for a circle.
     """
     left = {task: [up for up in ups if up in follows] for task, ups in sorted(follows.items())}
     found: list[list[Any]] = []
@@ -54,7 +54,6 @@ def in_order(follows: Mapping[int, list[int]]) -> list[list[Any]]:
         ready = [task for task, ups in left.items() if done.issuperset(ups)]
         if not ready:
             raise ValueError("the inner tasks follow one another in a circle")
-        for task in ready:
-            found.append([task, sorted(set(left.pop(task)))])
+        found += [[task, sorted(set(left.pop(task)))] for task in ready]
         done.update(ready)
     return found

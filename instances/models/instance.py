@@ -24,7 +24,8 @@ class Instance(models.Model):
     Indexes and who needs them: `instance_once` (identity; binding of edges; history of one task), `instance_ready`
     (dispatch), `instance_gated` (the next of a serial task), `instance_in_lane` (the next of a lane, in each group),
     `instance_retry` (retry tick), `instance_deadline` (waiting timeout), `instance_thaw` (automatic thaw),
-    `instance_of_plan` (a plan's progress), `instance_of_for_each` (traversals), `instance_by_data_time` and `instance_by_state` (lists with their usual order).
+    `instance_of_plan` (a plan's progress), `instance_of_for_each` (traversals), `instance_by_data_time` and
+    `instance_by_state` (lists with their usual order).
     """
 
     task = models.ForeignKey(Task, models.CASCADE, related_name="instances", db_index=False)
@@ -126,7 +127,8 @@ class Instance(models.Model):
                 name="instance_lane_has_limit",
             ),
             models.CheckConstraint(
-                condition=Q(for_each_id__isnull=True, traversal="") | (Q(for_each_id__isnull=False) & ~Q(traversal="")),
+                condition=Q(for_each_id__isnull=True, traversal="")
+                | (Q(for_each_id__isnull=False) & ~Q(traversal="")),
                 name="instance_of_traversal",
             ),
             models.CheckConstraint(

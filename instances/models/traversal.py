@@ -1,4 +1,4 @@
-"""Runs of For-each tasks and their traversals. Only engine/traversals.py and the lifecycle change them; docs/adr/0014-for-each.md"""
+"""Runs of For-each tasks and their traversals. Only engine/traversals.py and the lifecycle change them (ADR 14)."""
 
 from django.db import models
 from django.db.models import Q
@@ -34,7 +34,11 @@ class ForEachRun(models.Model):
     dag = models.JSONField()
     parameters = models.JSONField()
     stop_code = models.CharField(
-        max_length=40, default="", db_default="", blank=True, help_text="Why it is being stopped, if it is not by people."
+        max_length=40,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="Why it is being stopped, if it is not by people.",
     )
     total = models.PositiveIntegerField(default=0)
     pending = models.PositiveIntegerField(default=0)

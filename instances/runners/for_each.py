@@ -34,13 +34,15 @@ def items(text: str, most: int) -> tuple[str, ...]:
         array = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ArrayError(
-            BAD_ARRAY, f'the array is no JSON ({error}): write it as ["a", "b"], or ${{name}}; got {_shown(text)}'
+            BAD_ARRAY,
+            f'the array is no JSON ({error}): write it as ["a", "b"], or ${{name}}; got {_shown(text)}',
         ) from None
     if not isinstance(array, list):
         raise ArrayError(BAD_ARRAY, f'the array must be a JSON array such as ["a", "b"]; got {_shown(text)}')
     if len(array) > most:
         raise ArrayError(
-            ARRAY_TOO_LONG, f"the array has {len(array):,} items; {most:,} are allowed: give each traversal more to do"
+            ARRAY_TOO_LONG,
+            f"the array has {len(array):,} items; {most:,} are allowed: give each traversal more to do",
         )
     found = tuple(one if isinstance(one, str) else _compact(one) for one in array)
     for place, item in enumerate(found):
@@ -72,22 +74,33 @@ class ForEachRunner(TaskType):
     code_is = _('The array: a JSON array such as ["a", "b"], or ${name} of a parameter that holds one.')
     schema = settings(
         parallelism=number(
-            _("Traversals at once"), _("How many traversals may be under way at the same time."), 1, 1000, default=5
+            _("Traversals at once"),
+            _("How many traversals may be under way at the same time."),
+            1,
+            1000,
+            default=5,
         ),
         success=choice(
             _("It succeeds if"),
-            _("all: every traversal succeeds; any: at least one does; tolerate: no more than the tolerated number fail."),
+            _(
+                "all: every traversal succeeds; any: at least one does; tolerate: no more than the tolerated number fail."
+            ),
             ("all", "any", "tolerate"),
             default="all",
         ),
-        tolerated=number(_("Tolerated failures"), _("For tolerate: so many traversals may fail."), 0, 1_000_000),
+        tolerated=number(
+            _("Tolerated failures"), _("For tolerate: so many traversals may fail."), 0, 1_000_000
+        ),
         on_failure=choice(
             _("After a failure"),
-            _("go_on: the other traversals are run all the same; stop: none is started once the task can only fail."),
+            _(
+                "go_on: the other traversals are run all the same; stop: none is started once the task can only fail."
+            ),
             ("go_on", "stop"),
             default="go_on",
         ),
     )
+    codes = (BAD_ARRAY, ARRAY_TOO_LONG)
 
     def __init__(self, host: Host) -> None:
         self._host = host

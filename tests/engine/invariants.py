@@ -62,7 +62,8 @@ UNION ALL SELECT 'run ' || r.instance_id || ' miscounts' FROM instances_foreachr
     WHERE (r.total, r.pending, r.active, r.success, r.failed, r.stopped)
           <> (n.total, n.pending, n.active, n.success, n.failed, n.stopped)
 UNION ALL SELECT 'run ' || r.instance_id || ' is over, instance ' || c.id || ' of it is ' || c.state FROM instances_foreachrun r
-    JOIN instances_instance c ON c.for_each_id = r.instance_id WHERE NOT r.is_open AND c.state NOT IN ('success', 'failed', 'skipped')
+    JOIN instances_instance c ON c.for_each_id = r.instance_id
+    WHERE NOT r.is_open AND c.state NOT IN ('success', 'failed', 'skipped')
 UNION ALL SELECT 'instance ' || i.id || ' is ' || i.state || ' and taken, but nothing is dispatched'
     FROM instances_instance i WHERE i.state = 'wait_run' AND i.queue = 'taken' AND NOT EXISTS (
         SELECT 1 FROM instances_execution e WHERE e.id = i.execution_id AND e.state = 'dispatched')

@@ -1,6 +1,7 @@
 """For-each tasks in the engine: handing over, traversals, their ends; docs/adr/0014-for-each.md"""
 
 import datetime as dt
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -8,7 +9,7 @@ from django.db import connection
 from instances.engine import generation, lifecycle, maintenance, traversals
 from instances.engine.dispatch import dispatch
 from instances.engine.lives import Life
-from instances.models import Execution, Instance, StateChange, Traversal
+from instances.models import Execution, ForEachRun, Instance, StateChange, Traversal
 from tests import factories as make
 from tests.engine.harness import _django_db_helper as _django_db_helper
 from tests.engine.harness import (
@@ -134,7 +135,7 @@ def test_a_failure_fails_its_traversal_what_follows_and_at_last_the_parent() -> 
         ({"success": "all"}, [2], "failed"),
     ],
 )
-def test_its_settings_say_what_failures_mean(policy: dict[str, object], fails: list[int], expected: str) -> None:
+def test_its_settings_say_what_failures_mean(policy: dict[str, Any], fails: list[int], expected: str) -> None:
     parent = started(make_for_each(inner={"only": []}, **policy))
     run_out(fails=[child(parent, "only", number).pk for number in fails])
     assert state(parent) == expected
@@ -167,7 +168,9 @@ def test_terminate_reaches_the_children_and_waits_for_their_deaths() -> None:
     assert state(parent) == "terminating"
     assert sorted(c.state for c in children(parent)) == ["failed", "failed", "terminating", "terminating"]
     assert counts(parent) == {"active": 2, "stopped": 1}
-    of_children = StateChange.objects.filter(instance_id__in=[c.pk for c in children(parent)], move="terminate")
+    of_children = StateChange.objects.filter(
+        instance_id__in=[c.pk for c in children(parent)], move="terminate"
+    )
     assert set(of_children.values_list("operation_id", flat=True)) == {7}
     end(running)
     assert state(parent) == "terminating"
@@ -379,3 +382,29 @@ def test_the_sweep_finds_what_no_hint_told() -> None:
             traversals.work(for_each_id)
     assert state(parent) == "success"
     assert Execution.objects.exclude(state="success").count() == 0
+
+
+def test_retention_removes_the_children_with_their_instance() -> None:
+    parent = started(make_for_each())
+    run_out()
+    young = dt.datetime(2013, 1, 1, tzinfo=dt.UTC)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE instances_instance SET created_at = %s WHERE id = %s", [young, parent.pk])
+    assert maintenance.remove_old(young + dt.timedelta(days=1), limit=4) == 4
+    assert Instance.objects.filter(pk=parent.pk).exists()
+    while maintenance.remove_old(young + dt.timedelta(days=1), limit=4):
+        pass
+    for model in (Instance, Execution, Traversal, ForEachRun, StateChange):
+        assert not model.objects.exists()
+
+
+def test_an_old_for_each_instance_stays_while_somebody_reruns_one_of_its_children() -> None:
+    parent = started(make_for_each(["x"]), ["x"])
+    run_out()
+    lifecycle.rerun([child(parent, "first").pk])
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE instances_instance SET created_at = '2013-01-01'")
+    now = dt.datetime.now(dt.UTC)
+    assert maintenance.remove_old(now) == 1
+    assert maintenance.remove_old(now) == 0
+    assert Instance.objects.filter(pk=parent.pk).exists()

@@ -9,7 +9,7 @@ from tests.runners.support import Sink, spec
 
 
 def test_types():
-    assert registry.types() == ["HTTP", "PYTHON", "SHELL", "SQL", "VIRTUAL"]
+    assert registry.types() == ["FOR_EACH", "HTTP", "PYTHON", "SHELL", "SQL", "VIRTUAL"]
     for name in registry.types():
         assert registry.get(name).type == name
 

@@ -10,7 +10,8 @@ every edge of a generation or a new life that committed while it waited for that
 SHARE).
 
 What workers and the clock do is in `runs`; the ends that people set in `ends`; new lives in `begin`; freezing in `holds`;
-removing dependencies in `edges`; undo in `undoing`; what events do in `events`; For-each tasks in `handover` and `traversals`. The SQL of each is beside it and nobody else's.
+removing dependencies in `edges`; undo in `undoing`; what events do in `events`; For-each tasks in `handover`
+and `traversals`. The SQL of each is beside it and nobody else's.
 """
 
 from instances.engine.lifecycle.begin import rerun

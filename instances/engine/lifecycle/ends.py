@@ -71,9 +71,7 @@ def wait_timeouts(limit: int = 1000) -> Touched:
         )[1]
 
 
-def _stop_running(
-    cursor: Any, ids: Sequence[int], new: str, cancel: str, operation: int | None
-) -> Change:
+def _stop_running(cursor: Any, ids: Sequence[int], new: str, cancel: str, operation: int | None) -> Change:
     cursor.execute(
         statements.STOP_RUNNING, {"ids": list(ids), "new": new, "cancel": cancel, "operation": operation}
     )

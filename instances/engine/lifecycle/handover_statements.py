@@ -26,7 +26,9 @@ ON CONFLICT (instance_id) DO UPDATE SET (execution_id, is_open, spec, dag, param
     excluded.started_at, excluded.deadline, NULL)
 """
 
-_KEPT = "(%(failed_only)s AND instances_traversal.state = 'success' AND instances_traversal.item = excluded.item)"
+_KEPT = (
+    "(%(failed_only)s AND instances_traversal.state = 'success' AND instances_traversal.item = excluded.item)"
+)
 
 TRAVERSALS = f"""
 INSERT INTO instances_traversal (for_each_id, number, execution_id, item, state)
