@@ -2,7 +2,7 @@
 #
 #   make up      serves WeOps until Ctrl-C            (WEOPS_PORT, WEOPS_HOME, DATABASE_URL, CELERY_BROKER_URL)
 #   make demo    runs the main job once, unattended   (ARGS="--days 3")
-#   make test    runs the tests                       (ARGS="-k release -x")
+#   make test    runs all tests, two at a time        (some, one by one: ARGS="-k release -x")
 #   make bench   measures, beside the raw limits      (ARGS="generation")
 #   make lint    style, types, import rules, missing migrations, deployment checks
 #   make down    stops what a killed `make up` left
@@ -40,7 +40,7 @@ demo: $(STAMP)
 
 test: $(TESTS)
 	@WEOPS_PG_FAST=1; export WEOPS_PG_FAST; \
-	exec $(PY) -m weops.bootstrap run --sub test -- $(PY) -m pytest $(ARGS)
+	exec $(PY) -m weops.bootstrap run --sub test -- $(PY) -m pytest $(if $(ARGS),$(ARGS),-n 2 --dist worksteal)
 
 bench: $(TESTS)
 	@exec $(PY) -m weops.bootstrap run --sub bench --temporary -- $(PY) -m benchmarks $(ARGS)
