@@ -30,6 +30,8 @@ from instances.operations import records, retention  # noqa: E402
 from instances.operations.backfill_worker import Advancer  # noqa: E402
 from instances.operations.worker import Applier  # noqa: E402
 from instances.runners import registry  # noqa: E402
+from weops.alarms import evaluate, sending  # noqa: E402
+from weops.alarms import retention as alarm_retention  # noqa: E402
 from weops.projects.models import ResourceGroup  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -77,6 +79,12 @@ app.conf.update(
             "schedule": settings.WEOPS_TICK_SECONDS,
             "options": {"queue": CONTROL, "expires": max(10, 3 * settings.WEOPS_TICK_SECONDS)},
         },
+        # Apart from the tick, which must not wait for it.
+        "weops alarms": {
+            "task": "weops.alarms",
+            "schedule": settings.WEOPS_TICK_SECONDS,
+            "options": {"queue": CONTROL, "expires": max(10, 3 * settings.WEOPS_TICK_SECONDS)},
+        },
         "weops hourly": {
             "task": "weops.hourly",
             "schedule": 3600.0,
@@ -104,10 +112,24 @@ def tick() -> None:
         close_old_connections()
 
 
+@app.task(name="weops.alarms")
+def alarms() -> None:
+    """Finds what rules alarm about and whom to tell; sending has a thread of its own."""
+    close_old_connections()
+    try:
+        evaluate.evaluate()
+        sending.work()
+        if sending.is_owed():
+            _sender.wake()
+    finally:
+        close_old_connections()
+
+
 @app.task(name="weops.hourly")
 def hourly() -> None:
     close_old_connections()
     try:
+        alarm_retention.hourly(settings.WEOPS_RETENTION_DAYS)
         maintenance.hourly()
         retention.hourly(settings.WEOPS_RECORD_DAYS)
     finally:
@@ -124,6 +146,7 @@ def start(execution_ids: list[int]) -> None:
 _applier = Applier()
 _advancer = Advancer()
 _traverser = Advancer(work=traversals.work, what="the traversals of instance")
+_sender = sending.Sender()
 
 
 @app.task(name="weops.operate")
@@ -270,6 +293,7 @@ def _shutting_down(**_: Any) -> None:
     threading.Thread(target=_applier.stop, name="stop operations").start()
     threading.Thread(target=_advancer.stop, name="stop plans").start()
     threading.Thread(target=_traverser.stop, name="stop traversals").start()
+    threading.Thread(target=_sender.stop, name="stop alarms").start()
 
 
 @signals.worker_shutdown.connect
@@ -277,5 +301,6 @@ def _shutdown(**_: Any) -> None:
     _applier.stop()
     _advancer.stop()
     _traverser.stop()
+    _sender.stop()
     if _runtime is not None:
         _runtime.stop()

@@ -163,5 +163,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # It writes the whole address of each request, with whatever is secret in it.
+    "loggers": {"urllib3": {"level": "WARNING"}},
     "root": {"handlers": ["console"], "level": env.text("WEOPS_LOG_LEVEL", "INFO")},
 }

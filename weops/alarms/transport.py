@@ -131,7 +131,7 @@ def send_mail(address: str, text: Text) -> None:
     if not url:
         raise NotSent(_("No mail server: the deployment sets one by WEOPS_MAIL_URL."), final=True)
     separator = "&" if "?" in url else "?"
-    plugin = _instantiate(f"{url}{separator}{urlencode({'to': address})}")
+    plugin = _instantiate(f"{url}{separator}{urlencode({'to': address, 'format': 'text'})}")
     if plugin is None or not hasattr(plugin, "smtp_host"):
         raise NotSent(
             _("WEOPS_MAIL_URL cannot be read: write mailto://host?from=... or mailtos://."), final=True
@@ -183,13 +183,15 @@ def _instantiate(url: str) -> Any:
 
 
 def _notify(plugin: "NotifyBase", text: Text, secrets: list[str], guard: Guard | None) -> None:
-    kinds = _library().NotifyType
+    library = _library()
     plugin.socket_connect_timeout = CONNECT_SECONDS
     plugin.socket_read_timeout = READ_SECONDS
-    kind = kinds.FAILURE if text.urgent else kinds.WARNING
+    kind = library.NotifyType.FAILURE if text.urgent else library.NotifyType.WARNING
     with _heard() as lines:
         try:
-            sent = plugin.notify(body=text.body, title=text.title, notify_type=kind)
+            sent = plugin.notify(
+                body=text.body, title=text.title, notify_type=kind, body_format=library.NotifyFormat.TEXT
+            )
         except Exception as error:
             # A plugin that breaks must not end the sender; what it says may hold the address.
             raise NotSent(f"{type(error).__name__} in {plugin.service_name}") from None
