@@ -130,10 +130,10 @@ def test_what_was_before_a_rule_or_while_it_was_off_is_not_told() -> None:
     fail(first)
     rule = make_rule(first.task)
     evaluate.evaluate()
-    rules.update(first.task.owner, rule.pk, enabled=False)
+    rules.update(make.make_user(), rule.pk, enabled=False)
     fail(second)
     evaluate.evaluate()
-    rules.update(first.task.owner, rule.pk, enabled=True)
+    rules.update(make.make_user(), rule.pk, enabled=True)
     evaluate.evaluate()
     assert told() == []
     fail(third)
@@ -338,11 +338,11 @@ def test_a_changed_rule_looks_at_what_is_active_anew() -> None:
     rule = make_rule(instance.task, kinds=["overtime"], limits=[{"kind": "wait", "minutes": 500}])
     Instance.objects.update(planned_time=timezone.now())
     begin()
-    rules.update(instance.task.owner, rule.pk, limits=[{"kind": "wait", "minutes": 5}])
+    rules.update(make.make_user(), rule.pk, limits=[{"kind": "wait", "minutes": 5}])
     assert not Watch.objects.exists()
     evaluate.evaluate()
     assert Watch.objects.get().limit_at < in_(6)
-    rules.update(instance.task.owner, rule.pk, enabled=False)
+    rules.update(make.make_user(), rule.pk, enabled=False)
     assert evaluate.evaluate(in_(600)) == 0
 
 
@@ -367,7 +367,7 @@ def test_messages_outlive_their_rule_and_go_with_retention() -> None:
     begin()
     fail(instance)
     evaluate.evaluate()
-    rules.delete(instance.task.owner, rule.pk)
+    rules.delete(make.make_user(), rule.pk)
     message = Message.objects.get()
     assert message.rule is None
     assert message.rule_name == rule.name
