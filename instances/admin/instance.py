@@ -9,6 +9,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -217,6 +218,16 @@ class InstanceAdmin(ReadOnlyAdmin):
             path("<int:pk>/why/", view(self.why), name="instances_instance_why"),
             path("<int:pk>/log/<int:execution_id>/", view(self.log), name="instances_instance_log"),
             path(
+                "<int:pk>/log/<int:execution_id>/lines/",
+                view(self.log_lines),
+                name="instances_instance_log_lines",
+            ),
+            path(
+                "<int:pk>/log/<int:execution_id>/live/",
+                view(self.log_live),
+                name="instances_instance_log_live",
+            ),
+            path(
                 "<int:pk>/log/<int:execution_id>/download/",
                 view(self.log_file),
                 name="instances_instance_log_file",
@@ -272,5 +283,11 @@ class InstanceAdmin(ReadOnlyAdmin):
     def log(self, request: HttpRequest, pk: int, execution_id: int) -> HttpResponse:
         return logview.page(self.visible(request, pk), execution_id, request.GET.get("after", ""))
 
-    def log_file(self, request: HttpRequest, pk: int, execution_id: int) -> HttpResponse:
-        return logview.download(self.visible(request, pk), execution_id)
+    def log_lines(self, request: HttpRequest, pk: int, execution_id: int) -> HttpResponse:
+        return logview.lines(self.visible(request, pk), execution_id, request.GET.dict())
+
+    def log_live(self, request: HttpRequest, pk: int, execution_id: int) -> HttpResponseBase:
+        return logview.follow(request, self.visible(request, pk), execution_id)
+
+    def log_file(self, request: HttpRequest, pk: int, execution_id: int) -> HttpResponseBase:
+        return logview.download(request, self.visible(request, pk), execution_id)

@@ -23,7 +23,7 @@ from instances.engine.dispatch import follow
 from instances.engine.group_commit import GroupCommit
 from instances.engine.hints import Hint
 from instances.engine.lifecycle import Claimed, Result
-from instances.engine.logs import LogWriter
+from instances.engine.logs import LogWriter, heads
 from instances.engine.supervise import HOST, Run, supervise
 from instances.models import WorkerProcess
 from weops.projects.models import ResourceGroup
@@ -68,7 +68,7 @@ class Runtime:
         self.served = served
         self.discover = discover
         self.groups = groups
-        self.logs = LogWriter()
+        self.logs = LogWriter(heads)
         self.stopping = threading.Event()
         self._runs: dict[int, Run] = {}
         self._runs_lock = threading.Lock()

