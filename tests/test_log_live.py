@@ -102,7 +102,12 @@ def test_viewers_share_one_reader_and_see_every_line_once(
 ) -> None:
     log, asked = Log(running.execution_id), []
     real = live._news
-    monkeypatch.setattr(live, "_news", lambda pk, end: asked.append(end) or real(pk, end))
+
+    def news(pk: int, end: int | None) -> Any:
+        asked.append(end)
+        return real(pk, end)
+
+    monkeypatch.setattr(live, "_news", news)
     wanted = [f"line {n}" for n in range(1, 61)]
 
     async def main() -> None:
@@ -233,7 +238,7 @@ class TestTheView:
         async def main() -> None:
             client = AsyncClient()
             await client.aforce_login(user)
-            answer = await client.get(self._address(execution), {"cursor": "4"})
+            answer: Any = await client.get(self._address(execution), {"cursor": "4"})
             assert answer["Content-Type"] == "text/event-stream; charset=utf-8"
             assert answer["X-Accel-Buffering"] == "no"
             viewer = Viewer(aiter(answer))
@@ -270,7 +275,7 @@ class TestTheView:
             client = AsyncClient()
             await client.aforce_login(user)
             assert (await client.get(self._address(execution), {"cursor": "-1"})).status_code == 400
-            answer = await client.get(self._address(execution), headers={"last-event-id": "5"})
+            answer: Any = await client.get(self._address(execution), headers={"last-event-id": "5"})
             viewer = Viewer(aiter(answer))
             await viewer.until(lambda one: one.ended)
             assert viewer.ended == "done"

@@ -151,7 +151,7 @@ def _still_allowed(request: HttpRequest, project_id: int) -> bool:
     user = get_user(now)
     return (
         user.is_active and getattr(user, "is_staff", False) and Right.VIEW in access.rights(user, project_id)
-    )  # type: ignore[arg-type]
+    )
 
 
 def download(request: HttpRequest, instance: Instance, execution_id: int) -> HttpResponseBase:

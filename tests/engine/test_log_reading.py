@@ -57,7 +57,8 @@ def put(pk: int, text: str, sizes: list[int]) -> None:
     """Chunks of these sizes, over and over, until the text is used up."""
     LogChunk.objects.filter(execution=pk).delete()
     Execution.objects.filter(pk=pk).update(log_file="", log_bytes=len(text) or 1)
-    rows, start, line = [], 0, 0
+    rows: list[LogChunk] = []
+    start = line = 0
     while start < len(text):
         piece = text[start : start + sizes[len(rows) % len(sizes)]]
         rows.append(LogChunk(execution_id=pk, seq=len(rows), start=start, line=line, text=piece))
@@ -67,7 +68,7 @@ def put(pk: int, text: str, sizes: list[int]) -> None:
 
 def expected(text: str) -> list[tuple[int, str, str]]:
     """(number, text, level) of every line, reckoned without any paging."""
-    found, before = [], logs.Level.INFO
+    found, before = list[tuple[int, str, str]](), logs.Level.INFO
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         before = logs.level_of(line, before)
         found.append((number, line, before.name.lower()))
@@ -94,7 +95,7 @@ def walk(pk: int, count: int, level: str = "all", text: str = "") -> Iterator[tu
 
 
 def walk_back(pk: int, count: int, level: str) -> list[tuple[int, str, str]]:
-    page, found = logs.tail(reread(pk), count, level), []
+    page, found = logs.tail(reread(pk), count, level), list[tuple[int, str, str]]()
     while True:
         found = shown(page) + found
         if page.previous_line is None:
@@ -126,7 +127,7 @@ class InMemory:
         raise NotImplementedError
 
     def from_line(self, line: int) -> Iterator[Segment]:
-        if self._segments[0].mask is None:
+        if not self._segments or self._segments[0].mask is None:
             return iter(self._segments)
         before = [n for n, segment in enumerate(self._segments) if segment.line < line - 1]
         return iter(self._segments[before[-1] if before else 0 :])
@@ -165,7 +166,7 @@ def test_pages_never_skip_or_repeat_a_line(
         first = page.next_line
     assert found == [row for row in wanted if needle.lower() in row[1].lower()]
     assert page.next_cursor == len(text)
-    back, line = [], source.total + 1
+    back, line = list[tuple[int, str, str]](), source.total + 1
     while True:
         page = reading._backward(source, line, count, level)
         back = shown(page) + back
@@ -249,9 +250,12 @@ def test_the_tail_reads_no_more_than_it_needs(
     logs.seal(running.execution_id)
     unpacked: list[int] = []
     real = blocks.read_block
-    monkeypatch.setattr(
-        blocks, "read_block", lambda file, index, n: unpacked.append(n) or real(file, index, n)
-    )
+
+    def read_block(file: Any, index: Any, number: int) -> str:
+        unpacked.append(number)
+        return real(file, index, number)
+
+    monkeypatch.setattr(blocks, "read_block", read_block)
     logs.tail(reread(running.execution_id), 5)
     logs.lines(reread(running.execution_id), 2500, 5)
     logs.read(reread(running.execution_id), 20_000, 50)

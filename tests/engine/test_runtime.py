@@ -102,7 +102,9 @@ class TestEndToEnd:
         assert [line for line in lines if not line.startswith("[weops]")] == [
             f"line {n}" for n in range(1, 3001)
         ]
-        assert lines[0].startswith("[weops] execution")
+        assert lines[0].endswith("life 0 begins (periodic)")
+        assert any(line.endswith("taken by worker tester") for line in lines[:4])
+        assert any(line.startswith("[weops] process ") for line in lines[:6])
         assert lines[-1] == "[weops] succeeded (exit code 0)"
         assert Execution.objects.get().log_lines == len(lines)
 

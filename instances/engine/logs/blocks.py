@@ -177,8 +177,11 @@ def _parsed(notes: bytes, count: int, chars: int, lines: int, is_open: bool) -> 
         records += _RECORD.iter_unpack(notes[place : place + length])
         place += length + len(_EMPTY)
     columns = list(zip(*records, strict=True))
+    offsets, chars_before, lines_before = (tuple(accumulate(column, initial=0)) for column in columns[:3])
     index = Index(
-        *(tuple(accumulate(column, initial=0)) for column in columns[:3]),
+        offsets,
+        chars_before,
+        lines_before,
         tuple(Level(carry) for carry in columns[3]),
         tuple(columns[4]),
         is_open,

@@ -16,6 +16,8 @@ from instances.engine import errors
 from instances.engine.states import ExecutionState
 from instances.models import Execution, Instance
 
+# When it was, if that is known, and what to say.
+_Line = tuple[dt.datetime | None, str]
 # Upstream instances, events and moves told one by one; what is more is counted.
 MOST = 50
 
@@ -112,7 +114,7 @@ def ending(execution: Execution, *, at_line_start: bool) -> str:
         said += f" (exit code {execution.exit_code})"
     elif execution.signal is not None:
         said += f" (signal {execution.signal})"
-    lines = [(execution.ended_at, one) for one in said.splitlines() or [""]]
+    lines: list[_Line] = [(execution.ended_at, one) for one in said.splitlines() or [""]]
     lines += [(None, line) for line in diagnosis(code)]
     return ("" if at_line_start else "\n") + _text(lines)
 
@@ -152,9 +154,6 @@ def _by_first(rows: Iterable[tuple[Any, ...]]) -> defaultdict[int, list[tuple[An
     for row in rows:
         found[row[0]].append(row[1:])
     return found
-
-
-_Line = tuple[dt.datetime | None, str]
 
 
 def _head(life: _Life) -> list[_Line]:
