@@ -33,6 +33,13 @@ DEPENDENCY_LOCK = int.from_bytes(b"weopsdep", "big")
 # Kept by the engine or by the row itself, so no part of what a version defines.
 _KEPT = ("status", "current_version", "generated_until", "next_due_at", "updated_at")
 _NOT_DEFINED = {"id", "created_at", *_KEPT}
+# Columns that came later: as they are by default, versions say nothing of them, so that older ones still say the same.
+_BY_DEFAULT = {
+    "trigger_policy": "ALL_SUCCESS",
+    "upstream_failure": "wait",
+    "allow_downstream": True,
+    "outputs": [],
+}
 # On record in each version, but who owns a task changes nothing of what runs.
 _NO_NEW_VERSION = {"owner"}
 
@@ -134,12 +141,17 @@ def snapshot(task: Task) -> dict[str, Any]:
         for field in task._meta.concrete_fields
         if field.name not in _NOT_DEFINED
     }
+    for name, usual in _BY_DEFAULT.items():
+        if definition[name] == usual:
+            del definition[name]
     definition["secrets"] = sorted(task.secrets.values_list("name", flat=True))
     definition["dependencies"] = [
         {
             "task": _plain(row.upstream),
             "scope": row.scope,
             **({"offsets": row.offsets} if row.offsets else {}),
+            **({"do_not_wait_for": sorted(row.bad_parents)} if row.bad_parents else {}),
+            **({"timeout_minutes": row.parent_timeout} if row.parent_timeout else {}),
         }
         for row in task.dependencies.select_related("upstream").order_by("id")
     ]

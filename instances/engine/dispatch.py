@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import connection
 
-from instances.engine import lanes
+from instances.engine import lanes, lifecycle
 from instances.engine.hints import Hint
 from instances.engine.lifecycle import Touched
 from instances.engine.transactions import retried
@@ -68,6 +68,8 @@ FROM pick LEFT JOIN made ON made.instance_id = pick.id ORDER BY pick.priority DE
 # A pass meets each gated instance once; the bound keeps one transaction short.
 _PASSES = 20
 _MOST = 2000
+# Transactions in which one caller judges children.
+_MOST_RIPPLES = 100
 
 
 @dataclass(slots=True)
@@ -153,5 +155,13 @@ def dispatch(
 
 
 def follow(touched: Touched) -> list[Hint]:
-    """What every caller does after a change: dispatches what it may have made ready; the hints to send."""
+    """What every caller does after a change: judges children, and dispatches what may be ready; the hints to send.
+
+    Adds to `touched` what judging has touched. A long cascade is left to the sweep.
+    """
+    for _ in range(_MOST_RIPPLES):
+        if not touched.ripples:
+            break
+        touched.ripples = False
+        touched.add(lifecycle.ripple())
     return dispatch(touched.groups, touched.serial_tasks, touched.lanes)

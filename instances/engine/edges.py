@@ -16,9 +16,13 @@ from django.db import connection
 
 from instances.engine import backlog
 from instances.engine.backlog import array
-from instances.engine.dependencies import upstream_data_times
+from instances.engine.dependencies import Required, required
 from instances.engine.schedule import Schedule
-from instances.engine.states import InstanceType, RunType
+from instances.engine.states import InstanceType, RunType, State
+from instances.engine.trigger_policies import JUDGED, NEVER_COMES, bits
+
+# Whether more than successes counts for instances of task `t`.
+JUDGED_TASK = "(t.trigger_policy <> 'ALL_SUCCESS' OR t.upstream_failure = 'fail')"
 
 # Bounds of one statement, and of what is held in memory: an instance may wait for a year of minutes.
 EDGES_A_PIECE = 200_000
@@ -37,6 +41,9 @@ class Wanted:
     run_type: str = RunType.PERIODIC
     instance_id: int = 0
     pending: int = 0
+    # A policy judges it, or a parent is excused, skipped or by the clock: `lifecycle.begin_to_wait` has a say.
+    judged: bool = False
+    special: bool = False
 
 
 class Moments:
@@ -64,11 +71,32 @@ class Edges:
     is_self: list[bool] = field(default_factory=list)
     upstream: list[int | None] = field(default_factory=list)
     succeeded: list[bool] = field(default_factory=list)
+    rules: list[int] = field(default_factory=list)
+    timeouts: list[int | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.owners)
 
-    def add(self, owner: Wanted, task_id: int, moments: Sequence[int], is_self: bool = False) -> None:
+    def add(self, owner: Wanted, rule: "_Rule", moments: "_Places") -> None:
+        """What the owner waits for by a dependency of its task."""
+        self._add(owner, rule.upstream_id, moments.all, is_self=False)
+        self.rules += [rule.bits] * len(moments.all)
+        self.timeouts += [rule.timeout] * len(moments.all)
+        if moments.never:
+            first = len(self.rules) - len(moments.all)
+            for number, place in enumerate(moments.all, first):
+                if place in moments.never:
+                    self.rules[number] |= NEVER_COMES
+        if rule.bits:
+            owner.special = True
+            owner.judged |= bool(rule.bits & JUDGED)
+
+    def add_previous(self, owner: Wanted, moment: int) -> None:
+        self._add(owner, owner.task_id, [moment], is_self=True)
+        self.rules.append(0)
+        self.timeouts.append(None)
+
+    def _add(self, owner: Wanted, task_id: int, moments: Sequence[int], *, is_self: bool) -> None:
         count = len(moments)
         self.owners += [owner] * count
         self.tasks += [task_id] * count
@@ -76,7 +104,16 @@ class Edges:
         self.is_self += [is_self] * count
 
 
-Known = dict[tuple[int, int], tuple[int | None, bool]]
+@dataclass(frozen=True, slots=True)
+class _Parent:
+    """An instance that is waited for: its id and state; of a branch that succeeded, the tasks that it did not take."""
+
+    instance_id: int | None
+    state: str = ""
+    not_taken: Sequence[int] = ()
+
+
+Known = dict[tuple[int, int], _Parent]
 
 
 def pieces(
@@ -88,13 +125,13 @@ def pieces(
     """
     places = _places(wanted, moments, _rules(wanted, schedules))
     previous = _previous(wanted, moments)
-    new: Known = {(w.task_id, moments.place(w.data_time)): (w.instance_id, False) for w in wanted}
+    new: Known = {(w.task_id, moments.place(w.data_time)): _Parent(w.instance_id) for w in wanted}
     piece, edges = list[Wanted](), Edges()
     for w, waits_for in zip(wanted, places, strict=True):
-        for upstream_id, found in waits_for:
-            edges.add(w, upstream_id, found)
+        for rule, found in waits_for:
+            edges.add(w, rule, found)
         if w.instance_id in previous:
-            edges.add(w, w.task_id, [previous[w.instance_id]], is_self=True)
+            edges.add_previous(w, previous[w.instance_id])
         piece.append(w)
         if len(edges) >= EDGES_A_PIECE:
             _bind(edges, new, moments)
@@ -116,6 +153,17 @@ class _Rule:
     upstream_id: int
     scopes: tuple[_Scope, ...]
     schedule: Schedule
+    # What its edges excuse (engine/trigger_policies.py), and after how many minutes.
+    bits: int = 0
+    timeout: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Places of the data times that an instance waits for; `never`: those that the upstream's schedule has not."""
+
+    all: list[int]
+    never: frozenset[int]
 
 
 def _rules(wanted: Sequence[Wanted], schedules: Mapping[int, Schedule]) -> dict[int, list[_Rule]]:
@@ -123,41 +171,45 @@ def _rules(wanted: Sequence[Wanted], schedules: Mapping[int, Schedule]) -> dict[
     known = {**schedules, **{w.task_id: w.schedule for w in wanted}}
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT task_id, upstream_id, scope, offsets FROM instances_dependency "
-            "WHERE task_id = ANY(%s::bigint[]) ORDER BY task_id, id",
+            "SELECT d.task_id, d.upstream_id, d.scope, d.offsets, d.bad_parents, d.parent_timeout, "  # noqa: S608
+            f"{JUDGED_TASK} FROM instances_dependency d JOIN instances_task t ON t.id = d.task_id "
+            "WHERE d.task_id = ANY(%s::bigint[]) ORDER BY d.task_id, d.id",
             [array({w.task_id for w in wanted})],
         )
         rows = cursor.fetchall()
     known |= backlog.schedules(
         backlog.fingerprints({upstream_id for _, upstream_id, *_ in rows if upstream_id not in known})
     )
-    scopes: defaultdict[int, dict[int, tuple[_Scope, ...]]] = defaultdict(dict)
-    for task_id, upstream_id, scope, offsets in rows:
-        of_task = scopes[task_id]
-        of_task[upstream_id] = (*of_task.get(upstream_id, ()), (scope, offsets))
-    return {
-        task_id: [_Rule(upstream_id, of_pair, known[upstream_id]) for upstream_id, of_pair in of_task.items()]
-        for task_id, of_task in scopes.items()
-    }
+    rules: defaultdict[int, dict[int, _Rule]] = defaultdict(dict)
+    for task_id, upstream_id, scope, offsets, bad_parents, timeout, judged in rows:
+        first = rules[task_id].get(upstream_id)
+        rules[task_id][upstream_id] = _Rule(
+            upstream_id,
+            (*(first.scopes if first else ()), (scope, offsets)),
+            known[upstream_id],
+            bits(bad_parents, judged=judged) | (first.bits if first else 0),
+            timeout or (first.timeout if first else None),
+        )
+    return {task_id: list(of_task.values()) for task_id, of_task in rules.items()}
 
 
 @lru_cache(maxsize=50_000)
 def _resolved(
     scopes: tuple[_Scope, ...], downstream: Schedule, data_time: dt.datetime, upstream: Schedule
-) -> tuple[dt.datetime, ...]:
-    times = (
-        time
+) -> tuple[Required, ...]:
+    found = {
+        one.data_time: one
         for scope, offsets in scopes
-        for time in upstream_data_times(scope, downstream, data_time, upstream, offsets)
-    )
-    return tuple(dict.fromkeys(times))
+        for one in required(scope, downstream, data_time, upstream, offsets)
+    }
+    return tuple(found.values())
 
 
 def _places(
     wanted: Sequence[Wanted], moments: Moments, rules: Mapping[int, list[_Rule]]
-) -> Iterator[list[tuple[int, list[int]]]]:
-    """For each wanted instance: (upstream task, places of the data times that it waits for)."""
-    resolved: dict[tuple[tuple[_Scope, ...], int, int, int], list[int]] = {}
+) -> Iterator[list[tuple[_Rule, _Places]]]:
+    """For each wanted instance: (dependency, places of the data times that it waits for)."""
+    resolved: dict[tuple[tuple[_Scope, ...], int, int, int], _Places] = {}
     for w in wanted:
         moment, found = moments.place(w.data_time), []
         for rule in rules.get(w.task_id, ()):
@@ -166,8 +218,9 @@ def _places(
             places = resolved.get(key)
             if places is None:
                 times = _resolved(rule.scopes, w.schedule, w.data_time, rule.schedule)
-                places = resolved[key] = [moments.place(time) for time in times]
-            found.append((rule.upstream_id, places))
+                never = frozenset(moments.place(time) for time, exists in times if not exists)
+                places = resolved[key] = _Places([moments.place(time) for time, _ in times], never)
+            found.append((rule, places))
         yield found
 
 
@@ -195,7 +248,7 @@ def _previous(wanted: Sequence[Wanted], moments: Moments) -> dict[int, int]:
 
 
 _UPSTREAM_STATES = """
-SELECT w.place::int, i.id, i.state = 'success' FROM instances_instance i
+SELECT w.place::int, i.id, i.state, coalesce(i.not_taken, '{}') FROM instances_instance i
 JOIN unnest(%s::bigint[], %s::int[]) WITH ORDINALITY AS w(task_id, moment, place)
   ON i.task_id = w.task_id AND i.data_time = (%s::timestamptz[])[w.moment]
 WHERE i.traversal = '' ORDER BY i.id FOR SHARE OF i
@@ -213,22 +266,29 @@ def _bind(edges: Edges, new: Known, moments: Moments) -> None:
                 _UPSTREAM_STATES,
                 [array(task for task, _ in older), array(place for _, place in older), moments.times],
             )
-            for place, instance_id, succeeded in cursor.fetchall():
-                found[older[place - 1]] = (instance_id, succeeded)
-    nobody = (None, False)
+            for place, *parent in cursor.fetchall():
+                found[older[place - 1]] = _Parent(*parent)
+    nobody = _Parent(None)
     for key, owner in zip(keys, edges.owners, strict=True):
-        instance_id, succeeded = new.get(key) or found.get(key, nobody)
-        edges.upstream.append(instance_id)
+        parent = new.get(key) or found.get(key, nobody)
+        taken = not parent.not_taken or owner.task_id not in parent.not_taken
+        succeeded = parent.state == State.SUCCESS and taken
+        edges.upstream.append(parent.instance_id)
         edges.succeeded.append(succeeded)
         owner.pending += not succeeded
+        if parent.state == State.SKIPPED or not taken:
+            owner.special = True
 
 
 _INSERT = """
-INSERT INTO instances_edge (instance_id, upstream_task_id, upstream_data_time, upstream_id, is_self, satisfied_at)
-SELECT instance_id, task_id, (%(moments)s::timestamptz[])[moment], upstream_id, is_self, CASE WHEN succeeded THEN now() END
+-- Arrays that are empty stand for as many nothings: most edges have no rules.
+INSERT INTO instances_edge (instance_id, upstream_task_id, upstream_data_time, upstream_id, is_self, satisfied_at, rules,
+    timeout_minutes)
+SELECT instance_id, task_id, (%(moments)s::timestamptz[])[moment], upstream_id, is_self, CASE WHEN succeeded THEN now() END,
+       coalesce(rules, 0), timeout
 FROM unnest(%(owners)s::bigint[], %(tasks)s::bigint[], %(places)s::int[], %(upstream)s::bigint[], %(is_self)s::boolean[],
-            %(succeeded)s::boolean[])
-  AS e(instance_id, task_id, moment, upstream_id, is_self, succeeded)
+            %(succeeded)s::boolean[], %(rules)s::smallint[], %(timeouts)s::int[])
+  AS e(instance_id, task_id, moment, upstream_id, is_self, succeeded, rules, timeout)
 """
 
 
@@ -243,6 +303,10 @@ def insert(edges: Edges, moments: Moments) -> None:
         "upstream": array("NULL" if upstream is None else upstream for upstream in edges.upstream),
         "is_self": array(edges.is_self),
         "succeeded": array(edges.succeeded),
+        "rules": array(edges.rules if any(edges.rules) else ()),
+        "timeouts": array("NULL" if one is None else one for one in edges.timeouts)
+        if any(edges.timeouts)
+        else "{}",
         "moments": moments.times,
     }
     with connection.cursor() as cursor:

@@ -61,6 +61,16 @@ _ALL = (
         retryable=False,
     ),
     Error(
+        "UPSTREAM_FAILED",
+        "It was not run, since what it waited for has failed.",
+        (
+            "All upstream instances have ended, one of them failed, and the task is told to fail with them.",
+            "It is an inner task of a For-each task, and what it follows in its traversal failed.",
+        ),
+        "Rerun the upstream instance with its downstream, or the failed traversals of the For-each instance.",
+        retryable=False,
+    ),
+    Error(
         "TERMINATED",
         "Somebody terminated the instance.",
         ("See its operation records.",),
@@ -157,13 +167,6 @@ _ALL = (
         "More traversals of the For-each task failed than it tolerates.",
         ("The inner tasks' logs tell; the list of traversals shows which failed.",),
         "Mend the cause, then rerun the failed traversals only.",
-    ),
-    Error(
-        "UPSTREAM_FAILED",
-        "It was not run, since what it follows in its traversal has failed.",
-        ("An inner task of the same traversal failed.",),
-        "Look at the failed one; rerun the failed traversals of the For-each instance.",
-        retryable=False,
     ),
     Error(
         "UNREADABLE_SECRET",

@@ -17,10 +17,11 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from instances.engine import backlog, edges, event_waits, hints
+from instances.engine import backlog, edges, event_waits, hints, lifecycle
 from instances.engine.backlog import Cursors, DueTasks, array
-from instances.engine.dispatch import dispatch
-from instances.engine.edges import Moments, Wanted
+from instances.engine.dispatch import follow
+from instances.engine.edges import JUDGED_TASK, Moments, Wanted
+from instances.engine.lifecycle import Touched
 from instances.engine.schedule import Cycle, Schedule
 from instances.engine.states import InstanceType, RunType
 from instances.engine.transactions import retried
@@ -46,11 +47,13 @@ class Generated:
     instances: int = 0
     edges: int = 0
     groups: set[int] = field(default_factory=set)
+    ripples: bool = False
 
     def add(self, other: "Generated") -> None:
         self.instances += other.instances
         self.edges += other.edges
         self.groups |= other.groups
+        self.ripples |= other.ripples
 
 
 def _wanted(groups: Sequence[DueTasks], now: dt.datetime) -> list[Wanted]:
@@ -98,16 +101,18 @@ def _drop_existing(wanted: Sequence[Wanted], moments: Moments) -> list[Wanted]:
     return new
 
 
-_INSERT_INSTANCES = """
+_INSERT_INSTANCES = f"""
 WITH made AS (
     INSERT INTO instances_instance (id, task_id, data_time, planned_time, instance_type, run_type, cycle_type, task_type,
         project_id, workflow_id, folder_id, owner_id, resource_group_id, priority, state, pending_upstream, not_before,
-        wait_deadline, wait_since, ready_since)
+        wait_deadline, wait_since, ready_since, trigger_policy, fails_with_upstream)
     SELECT w.id, t.id, m.times[w.data_time], m.times[w.planned_time], w.instance_type, w.run_type, t.cycle_type, t.task_type,
         f.project_id, f.id, coalesce(t.folder_id, f.folder_id), t.owner_id, t.resource_group_id, t.priority,
-        CASE WHEN w.id = ANY(%(awaiting)s::bigint[]) THEN 'wait_event' WHEN w.pending > 0 THEN 'wait_upstream'
-        ELSE 'wait_run' END, w.pending, m.times[w.planned_time], now() + t.wait_timeout, now(),
-        CASE WHEN w.pending = 0 AND w.id <> ALL(%(awaiting)s::bigint[]) THEN now() END
+        CASE WHEN w.id = ANY(%(awaiting)s::bigint[]) THEN 'wait_event'
+             WHEN w.pending > 0 OR w.id = ANY(%(judged)s::bigint[]) THEN 'wait_upstream' ELSE 'wait_run' END,
+        w.pending, m.times[w.planned_time], now() + t.wait_timeout, now(),
+        CASE WHEN w.pending = 0 AND w.id <> ALL(%(awaiting)s::bigint[]) AND w.id <> ALL(%(judged)s::bigint[]) THEN now() END,
+        CASE WHEN {JUDGED_TASK} THEN t.trigger_policy ELSE '' END, t.upstream_failure = 'fail'
     FROM unnest(%(ids)s::bigint[], %(tasks)s::bigint[], %(data)s::int[], %(planned)s::int[], %(types)s::text[],
                 %(run_types)s::text[], %(pending)s::int[])
       AS w(id, task_id, data_time, planned_time, instance_type, run_type, pending)
@@ -116,7 +121,7 @@ WITH made AS (
     RETURNING resource_group_id
 )
 SELECT DISTINCT resource_group_id FROM made
-"""
+"""  # noqa: S608 - constants
 
 _BIND_WAITING = """
 -- Edges that have waited for these instances to be generated.
@@ -139,6 +144,7 @@ def _insert(wanted: Sequence[Wanted], moments: Moments, awaiting: set[int]) -> s
         "run_types": array(w.run_type for w in wanted),
         "pending": array(w.pending for w in wanted),
         "awaiting": array(awaiting),
+        "judged": array(w.instance_id for w in wanted if w.judged),
         "moments": moments.times,
     }
     with connection.cursor() as cursor:
@@ -164,6 +170,12 @@ def create(
     for piece, found in edges.pieces(new, moments, schedules or {}) if new else ():
         made.add(Generated(len(piece), len(found), _insert(piece, moments, awaiting)))
         edges.insert(found, moments)
+    special = [w.instance_id for w in new if w.special]
+    if special and not lives_follow:
+        with connection.cursor() as cursor:
+            touched = Touched()
+            lifecycle.begin_to_wait(cursor, special, touched)
+            made.ripples = touched.ripples
     return made
 
 
@@ -216,5 +228,5 @@ def generate(now: dt.datetime | None = None) -> Generated:
 def tick(now: dt.datetime | None = None) -> Generated:
     """What beat calls: generates what is due and hands what is ready to the workers. Safe to run twice at once."""
     made = generate(now)
-    hints.send(dispatch(made.groups))
+    hints.send(follow(Touched(groups=set(made.groups), ripples=made.ripples)))
     return made

@@ -93,11 +93,14 @@ def seal_left_logs(limit: int = 100) -> int:
 
 
 def sweep() -> Touched:
-    """Everything that time may have changed: leases, retries, waiting timeouts, thawing, lost turns, lost hints, events."""
+    """Everything that time may have changed: leases, retries, waiting timeouts, thawing, lost turns, lost hints, events, and
+    children whose parents take too long or have changed without anybody's judging them."""
     touched = lifecycle.expire(settings.WEOPS_LEASE_SECONDS)
     touched.add(lifecycle.retry_due())
     touched.add(lifecycle.wait_timeouts())
     touched.add(lifecycle.thaw_due())
+    touched.add(lifecycle.parent_timeouts())
+    touched.add(lifecycle.ripple())
     touched.lanes |= lanes.with_room()
     idle = _idle_serial_tasks()
     if idle:

@@ -43,7 +43,7 @@ MEANINGS = {
     State.FAILED_RETRY: "The last try failed; the next one starts when the retry wait is over.",
     State.FAILED: "Failed, and no try is left in this life.",
     State.SUCCESS: "Succeeded, or was marked as successful.",
-    State.SKIPPED: "A branch that was not taken.",
+    State.SKIPPED: "Its upstream ended so that it is not to run: a branch not taken, or its trigger policy was not met.",
 }
 
 WAITING = (State.WAIT_EVENT, State.WAIT_UPSTREAM, State.WAIT_RUN)
@@ -114,6 +114,9 @@ class Move(StrEnum):
 
     EVENTS_MET = "events_met"
     UPSTREAM_MET = "upstream_met"
+    SKIP = "skip"
+    UPSTREAM_FAILED = "upstream_failed"
+    RECONSIDER = "reconsider"
     CLAIM = "claim"
     HAND_OVER = "hand_over"
     SUCCEED = "succeed"
@@ -157,7 +160,24 @@ MOVES: dict[Move, Rule] = {
         (State.WAIT_EVENT,), (State.WAIT_UPSTREAM, State.WAIT_RUN), "all listened events came"
     ),
     Move.UPSTREAM_MET: Rule(
-        (State.WAIT_UPSTREAM,), (State.WAIT_RUN,), "the last counting dependency succeeded"
+        (State.WAIT_UPSTREAM,),
+        (State.WAIT_RUN,),
+        "the last counting dependency succeeded or is excused, or the trigger policy is met",
+    ),
+    Move.SKIP: Rule(
+        (State.WAIT_EVENT, State.WAIT_UPSTREAM),
+        (State.SKIPPED,),
+        "the trigger policy cannot be met any more, as its parents are now",
+    ),
+    Move.UPSTREAM_FAILED: Rule(
+        (State.WAIT_EVENT, State.WAIT_UPSTREAM),
+        (State.FAILED,),
+        "a parent failed, and the task is told to fail with it",
+    ),
+    Move.RECONSIDER: Rule(
+        (State.SKIPPED,),
+        _START,
+        "what skipped it holds no more: a parent began a new life, or an edge was removed",
     ),
     Move.CLAIM: Rule(
         (State.WAIT_RUN,), (State.RUNNING,), "a worker took the dispatched execution and its lease"

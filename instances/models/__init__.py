@@ -3,7 +3,7 @@
 from instances.models.backfill import BackfillPlan, BackfillRun
 from instances.models.definition import Dependency, Task, TaskVersion, Workflow
 from instances.models.execution import Execution, Lease, LogChunk, StateChange, WorkerProcess
-from instances.models.instance import Edge, Instance
+from instances.models.instance import Edge, Instance, Ripple
 from instances.models.operation import (
     Acknowledgement,
     FrozenBatch,
@@ -30,6 +30,7 @@ __all__ = [
     "LogChunk",
     "OperationItem",
     "OperationRecord",
+    "Ripple",
     "StateChange",
     "Task",
     "TaskVersion",

@@ -5,9 +5,11 @@ from typing import Any
 
 from django.db import models
 from django.db.models import CheckConstraint, Q
+from django.utils.translation import gettext_lazy as _
 
 from instances.engine.schedule import Cycle
 from instances.engine.states import LABELS, SelfDependency, State, TaskStatus
+from instances.engine.trigger_policies import WORDS
 from instances.runners import registry
 
 STATES = [(state.value, LABELS[state]) for state in State]
@@ -18,6 +20,8 @@ SELF_DEPENDENCIES = [
     (SelfDependency.ORDERLY.value, "Orderly: waits for the success of the previous data time"),
     (SelfDependency.PARALLEL.value, "Parallel: no limit"),
 ]
+
+TRIGGER_POLICIES = [(policy.value, f"{policy}: {words}") for policy, words in WORDS.items()]
 
 
 class Priority(models.IntegerChoices):
@@ -52,6 +56,13 @@ class RerunAllowed(models.TextChoices):
     ALL = "ALL", "Always"
     FAILURE = "FAILURE", "Only after a failure"
     NONE = "NONE", "Never"
+
+
+class UpstreamFailure(models.TextChoices):
+    """What an instance does whose policy cannot be met because a parent has failed."""
+
+    WAIT = "wait", _("Wait: the upstream may still be rerun or marked as successful")
+    FAIL = "fail", _("Fail, with the code UPSTREAM_FAILED")
 
 
 def known(field: str, values: type[StrEnum] | list[Any], name: str) -> CheckConstraint:

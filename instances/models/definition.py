@@ -7,21 +7,25 @@ from typing import Any
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
 
 from instances.engine.schedule import Cycle, Schedule
 from instances.engine.states import SelfDependency, TaskStatus
+from instances.engine.trigger_policies import CHOICES, Policy
 from instances.models.choices import (
     CYCLES,
     SELF_DEPENDENCIES,
     TASK_STATUSES,
+    TRIGGER_POLICIES,
     CalendarMode,
     CatchUp,
     Generation,
     Priority,
     RerunAllowed,
+    UpstreamFailure,
     known,
     task_types,
 )
@@ -115,6 +119,40 @@ class Task(models.Model):
         db_default=RerunAllowed.ALL.value,
         help_text="Whether instances may be rerun and backfilled.",
     )
+    trigger_policy = models.CharField(
+        _("runs when"),
+        max_length=48,
+        choices=TRIGGER_POLICIES,
+        default=Policy.ALL_SUCCESS,
+        db_default=Policy.ALL_SUCCESS.value,
+        help_text=_("Judged over everything that an instance waits for; its previous period is apart."),
+    )
+    upstream_failure = models.CharField(
+        _("when an upstream has failed"),
+        max_length=8,
+        choices=UpstreamFailure,
+        default=UpstreamFailure.WAIT,
+        db_default=UpstreamFailure.WAIT.value,
+        help_text=_("For ALL_SUCCESS and NONE_FAILED, once all upstream have ended."),
+    )
+    allow_downstream = models.BooleanField(
+        _("other tasks may depend on it"),
+        default=True,
+        db_default=True,
+        help_text=_(
+            "Off: nobody can add a dependency on it; those that exist stay until their task is submitted again."
+        ),
+    )
+    outputs = ArrayField(
+        models.CharField(max_length=128),
+        default=list,
+        db_default=[],
+        blank=True,
+        verbose_name=_("output parameters"),
+        help_text=_(
+            "Names that a run writes as name=value lines to the file $WEOPS_OUTPUT, such as rows,path."
+        ),
+    )
     retry_limit = models.PositiveSmallIntegerField(default=5, validators=[MaxValueValidator(100)])
     retry_wait = models.DurationField(
         default=dt.timedelta(minutes=5), help_text="Between two tries, HH:MM:SS."
@@ -183,6 +221,8 @@ class Task(models.Model):
             known("self_dependency", SelfDependency, "task_self_dependency_known"),
             known("rerun_allowed", RerunAllowed.values, "task_rerun_allowed_known"),
             known("priority", Priority.values, "task_priority_known"),
+            known("trigger_policy", Policy, "task_trigger_policy_known"),
+            known("upstream_failure", UpstreamFailure.values, "task_upstream_failure_known"),
             models.CheckConstraint(
                 condition=~Q(status=TaskStatus.SCHEDULING) | Q(current_version__isnull=False),
                 name="task_scheduling_has_version",
@@ -276,6 +316,21 @@ class Dependency(models.Model):
         db_default="",
         help_text="Of ranges and lists, such as -1,0; counted from the data time of the task.",
     )
+    # Which bad parents count as satisfied; empty: every parent is waited for.
+    bad_parents = ArrayField(
+        models.CharField(max_length=16, choices=[(one.value, one.value) for one in CHOICES]),
+        default=list,
+        db_default=[],
+        blank=True,
+        verbose_name=_("do not wait for"),
+    )
+    parent_timeout = models.PositiveIntegerField(
+        _("timeout (minutes)"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(525_600)],
+        help_text=_("For PARENT_TIMEOUT: counted from when the instance begins to wait."),
+    )
 
     class Meta:
         ordering = ["task", "id"]
@@ -287,6 +342,15 @@ class Dependency(models.Model):
                 condition=Q(scope__regex="^(RANGE|LIST)_", offsets__regex=r"^[-+0-9][-+0-9 ,]*$")
                 | (~Q(scope__regex="^(RANGE|LIST)_") & Q(offsets="")),
                 name="dependency_offsets_of_ranges_and_lists",
+            ),
+            models.CheckConstraint(
+                condition=Q(bad_parents__contained_by=[one.value for one in CHOICES]),
+                name="dependency_bad_parents_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(bad_parents__contains=["PARENT_TIMEOUT"], parent_timeout__gte=1)
+                | (~Q(bad_parents__contains=["PARENT_TIMEOUT"]) & Q(parent_timeout__isnull=True)),
+                name="dependency_timeout_has_minutes",
             ),
         ]
 

@@ -42,6 +42,10 @@ class Execution(models.Model):
     )
     parameters = models.JSONField(default=dict, db_default={})
     application_parameters = models.JSONField(default=dict, db_default={})
+    # {name: {"from": upstream task, "also": [those whose value was not taken]}} of values among the parameters.
+    inherited = models.JSONField(null=True)
+    # What it gave its children by name, once it has succeeded; null: nothing.
+    outputs = models.JSONField(null=True)
 
     wait_started_at = models.DateTimeField(null=True)
     queue_started_at = models.DateTimeField(null=True)

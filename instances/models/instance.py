@@ -2,11 +2,13 @@
 owners.py their owner."""
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from instances.engine.states import INSTANCE_TYPE_LABELS, InstanceType, RunType, SelfDependency, State
+from instances.engine.trigger_policies import NEVER_COMES, BadParent
 from instances.models.choices import CYCLES, STATES, known, task_types
 from instances.models.definition import Task, TaskVersion, Workflow
 from weops.projects.models import Folder, Project, ResourceGroup
@@ -65,6 +67,11 @@ class Instance(models.Model):
     # Edges that count (neither removed nor waived) and have not succeeded, whatever the state; the last one to succeed
     # releases the instance.
     pending_upstream = models.PositiveIntegerField(default=0, db_default=0)
+    # How its parents are judged, as its task said when it was generated; empty: it runs when all have succeeded.
+    trigger_policy = models.CharField(max_length=48, default="", db_default="", blank=True)
+    fails_with_upstream = models.BooleanField(default=False, db_default=False)
+    # Of a branch, while it is successful: the tasks that it did not take; edges to it count as skipped for them.
+    not_taken = ArrayField(models.BigIntegerField(), null=True)
     # Place in the queue for execution: ready to be dispatched; gated, because another instance of its serial task is
     # on, or until its lane has a place; or taken, because it has been dispatched. Means something in state wait_run only.
     queue = models.CharField(max_length=8, default="ready", db_default="ready")
@@ -132,7 +139,7 @@ class Instance(models.Model):
                 name="instance_of_traversal",
             ),
             models.CheckConstraint(
-                condition=~Q(state=State.WAIT_UPSTREAM) | Q(pending_upstream__gt=0),
+                condition=~Q(state=State.WAIT_UPSTREAM) | Q(pending_upstream__gt=0) | ~Q(trigger_policy=""),
                 name="instance_waits_for_something",
             ),
             models.CheckConstraint(
@@ -207,7 +214,7 @@ class Edge(models.Model):
     """`instance` waits for the instance (upstream_task, upstream_data_time), which may not exist yet.
 
     Indexes: the primary key (what one instance waits for), `edge_upstream` (whom a finished parent releases; lineage
-    downstream), `edge_unbound` (what a newly generated instance is awaited by).
+    downstream), `edge_unbound` (what a newly generated instance is awaited by), `edge_timeout` (whose parent takes too long).
     """
 
     pk = models.CompositePrimaryKey("instance_id", "upstream_task_id", "upstream_data_time")
@@ -238,10 +245,30 @@ class Edge(models.Model):
         related_name="+",
     )
     removed_reason = models.TextField(default="", db_default="", blank=True)
+    # What bad parents are excused, as its dependency said then: bits of engine/trigger_policies.py.
+    rules = models.SmallIntegerField(default=0, db_default=0)
+    timeout_minutes = models.IntegerField(null=True)
+    timeout_at = models.DateTimeField(null=True)
+    # Why it counts as satisfied, since `satisfied_at`, though its parent has not succeeded.
+    excused = models.CharField(max_length=16, default="", db_default="", blank=True)
 
     class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(excused="")
+                | Q(excused__in=[one.value for one in BadParent], satisfied_at__isnull=False),
+                name="edge_excused_is_satisfied",
+            ),
+        ]
         indexes = [
             models.Index(fields=["upstream"], name="edge_upstream"),
+            models.Index(
+                fields=["timeout_at"],
+                condition=Q(
+                    timeout_at__isnull=False, satisfied_at__isnull=True, removed_at__isnull=True, waived=False
+                ),
+                name="edge_timeout",
+            ),
             models.Index(
                 fields=["upstream_task", "upstream_data_time"],
                 condition=Q(upstream__isnull=True),
@@ -253,3 +280,21 @@ class Edge(models.Model):
         return (
             f"{self.instance_id} waits for {self.upstream_task_id} {self.upstream_data_time:%Y-%m-%d %H:%M}"
         )
+
+    @property
+    def never_comes(self) -> bool:
+        """The upstream's schedule did not have this data time when the edge was made."""
+        return bool(self.rules & NEVER_COMES)
+
+
+class Ripple(models.Model):
+    """The instance has changed, and its children up to the id `after` have been judged by it. Removed when all have been."""
+
+    instance_id = models.BigIntegerField()
+    after = models.BigIntegerField(default=0, db_default=0)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"children of {self.instance_id} after {self.after}"

@@ -76,8 +76,19 @@ UNION ALL SELECT 'instance ' || i.id || ' counts ' || i.pending_upstream || ' up
 UNION ALL SELECT 'instance ' || i.id || ' waits for upstream that it has not' FROM instances_instance i
     WHERE i.state = 'wait_upstream' AND i.pending_upstream = 0
 UNION ALL SELECT 'an open edge of instance ' || e.instance_id || ' leads to a success' FROM instances_edge e
-    JOIN instances_instance i ON i.id = e.upstream_id
+    JOIN instances_instance i ON i.id = e.upstream_id JOIN instances_instance c ON c.id = e.instance_id
     WHERE i.state = 'success' AND e.satisfied_at IS NULL AND e.removed_at IS NULL
+      AND (c.task_id = ANY(i.not_taken)) IS NOT TRUE
+UNION ALL SELECT 'instance ' || c.id || ' is ' || c.state || ', its plain child of a skipped parent'
+    FROM instances_edge e JOIN instances_instance c ON c.id = e.instance_id JOIN instances_instance i ON i.id = e.upstream_id
+    WHERE i.state = 'skipped' AND c.state IN ('wait_event', 'wait_upstream') AND c.trigger_policy = '' AND NOT e.is_self
+      AND e.satisfied_at IS NULL AND e.removed_at IS NULL AND NOT e.waived
+      AND NOT EXISTS (SELECT 1 FROM instances_ripple)
+UNION ALL SELECT 'instance ' || c.id || ' is skipped, though its parents let it run' FROM instances_instance c
+    WHERE c.state = 'skipped' AND c.trigger_policy = '' AND NOT EXISTS (SELECT 1 FROM instances_ripple) AND NOT EXISTS (
+        SELECT 1 FROM instances_edge e JOIN instances_instance i ON i.id = e.upstream_id
+        WHERE e.instance_id = c.id AND e.removed_at IS NULL AND NOT e.waived AND e.satisfied_at IS NULL
+          AND (i.state = 'skipped' OR c.task_id = ANY(i.not_taken)))
 UNION ALL SELECT 'an edge of instance ' || e.instance_id || ' does not know its upstream' FROM instances_edge e
     JOIN instances_instance i ON i.task_id = e.upstream_task_id AND i.data_time = e.upstream_data_time
     WHERE e.upstream_id IS NULL

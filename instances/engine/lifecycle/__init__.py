@@ -10,8 +10,8 @@ every edge of a generation or a new life that committed while it waited for that
 SHARE).
 
 What workers and the clock do is in `runs`; the ends that people set in `ends`; new lives in `begin`; freezing in `holds`;
-removing dependencies in `edges`; undo in `undoing`; what events do in `events`; For-each tasks in `handover`
-and `traversals`. The SQL of each is beside it and nobody else's.
+removing dependencies in `edges`; undo in `undoing`; what events do in `events`; skipping and other verdicts on parents in
+`verdicts`; For-each tasks in `handover` and `traversals`. The SQL of each is beside it and nobody else's.
 """
 
 from instances.engine.lifecycle.begin import rerun
@@ -32,6 +32,7 @@ from instances.engine.lifecycle.runs import (
 )
 from instances.engine.lifecycle.traversals import begin_children, end_delegated, end_waiting_in_vain
 from instances.engine.lifecycle.undoing import IMAGE, hold, images, restore
+from instances.engine.lifecycle.verdicts import begin_to_wait, parent_timeouts, ripple
 
 __all__ = [
     "IMAGE",
@@ -39,6 +40,7 @@ __all__ = [
     "Result",
     "Touched",
     "begin_children",
+    "begin_to_wait",
     "claim",
     "end_delegated",
     "end_waiting_in_vain",
@@ -51,11 +53,13 @@ __all__ = [
     "images",
     "mark_success",
     "note_processes",
+    "parent_timeouts",
     "remove_edges",
     "renew",
     "rerun",
     "restore",
     "retry_due",
+    "ripple",
     "still_waiting",
     "terminate",
     "thaw",

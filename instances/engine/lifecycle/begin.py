@@ -8,7 +8,9 @@ from django.db import connection
 
 from events import matching
 from instances.engine.lifecycle import begin_statements as statements
+from instances.engine.lifecycle import verdicts_statements
 from instances.engine.lifecycle.common import Change, Touched, cancel_dispatched, lock_with_parents
+from instances.engine.lifecycle.verdicts import begin_to_wait
 from instances.engine.lives import Life
 from instances.engine.states import OPERATIONS, Operation, SelfDependency
 from instances.engine.transactions import retried
@@ -64,7 +66,10 @@ def rerun(
             cursor.execute(statements.ADD_PREVIOUS, values)
         values["awaiting"] = _wait_again(cursor, values, life) if listens else []
         cursor.execute(statements.BEGIN, values)
-        for instance_id, is_fresh, old, group_id, lane, old_lane in cursor.fetchall():
+        judged = []
+        for instance_id, is_fresh, old, group_id, lane, old_lane, special in cursor.fetchall():
+            if special:
+                judged.append(instance_id)
             if not is_fresh:
                 changed[instance_id] = old
             touched.instances += 1
@@ -73,6 +78,10 @@ def rerun(
         if changed:
             cancel_dispatched(cursor, list(changed), "TERMINATED", "Replaced by a rerun.", touched)
             cursor.execute(statements.REOPEN, {"ids": list(changed)})
+            cursor.execute(verdicts_statements.NOTE_CARING, {"ids": list(changed)})
+            touched.ripples = bool(cursor.rowcount)
+        if judged:
+            begin_to_wait(cursor, judged, touched)
     return changed, touched
 
 

@@ -1,17 +1,18 @@
 """What the changes share: what they have touched, locks, and the release of children."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from instances.engine.lifecycle import common_statements as statements
+from instances.engine.lifecycle import verdicts_statements
 
 
 @dataclass(slots=True)
 class Touched:
     """What a change may have made ready: groups to dispatch for, serial tasks whose turn is free, lanes that may have
     a place, retries due now, backfill plans whose instances have ended, events to fire, instances of For-each tasks one of
-    whose traversals may be over."""
+    whose traversals may be over; `ripples`: children are to be judged (`lifecycle.ripple`)."""
 
     groups: set[int] = field(default_factory=set)
     serial_tasks: set[int] = field(default_factory=set)
@@ -20,6 +21,7 @@ class Touched:
     for_each: set[int] = field(default_factory=set)
     retry_now: bool = False
     fires: bool = False
+    ripples: bool = False
     instances: int = 0
 
     def add(self, other: "Touched") -> None:
@@ -30,6 +32,7 @@ class Touched:
         self.for_each |= other.for_each
         self.retry_now |= other.retry_now
         self.fires |= other.fires
+        self.ripples |= other.ripples
         self.instances += other.instances
 
     def freed(self, group_id: int | None, serial_task_id: int | None, lane: int | None) -> None:
@@ -57,13 +60,46 @@ def lock_with_parents(cursor: Any, ids: Sequence[int]) -> None:
     lock(cursor, ids)
 
 
-def release(cursor: Any, succeeded: Sequence[int], touched: Touched) -> None:
-    """Releases the children of instances that succeeded. Must follow the statement that locked them."""
+def release(
+    cursor: Any,
+    succeeded: Sequence[int],
+    touched: Touched,
+    not_taken: Mapping[int, Collection[int]] | None = None,
+) -> None:
+    """Releases the children of instances that succeeded. Must follow the statement that locked them.
+
+    `not_taken`: {branch: tasks whose edges to it stay open, since it did not take them}.
+    """
     if not succeeded:
         return
-    cursor.execute(statements.RELEASE, {"ids": list(succeeded)})
-    for group_id, lane in cursor.fetchall():
-        touched.freed(group_id, None, lane)
+    values: dict[str, Any] = {"ids": list(succeeded)}
+    if not_taken:
+        pairs = [(branch, task) for branch, tasks in not_taken.items() for task in tasks]
+        values |= {"branches": [pair[0] for pair in pairs], "tasks": [pair[1] for pair in pairs]}
+    cursor.execute(statements.RELEASE_TAKEN if not_taken else statements.RELEASE, values)
+    judged = []
+    for group_id, lane, child in cursor.fetchall():
+        if child is None:
+            touched.freed(group_id, None, lane)
+        else:
+            judged.append(child)
+    if judged:
+        cursor.execute(verdicts_statements.NOTE_PARENTS, {"children": judged, "ids": list(succeeded)})
+        touched.ripples = True
+    if not_taken:
+        ripple_from(cursor, list(not_taken), touched)
+
+
+def ripple_from(cursor: Any, ids: Sequence[int], touched: Touched, *, failed: bool = False) -> None:
+    """The instances, which are locked, are not what they were: their children are to be judged, if any may care.
+
+    `failed`: all of them have failed, so that plain children do not care.
+    """
+    if not ids:
+        return
+    note = verdicts_statements.NOTE_JUDGED if failed else verdicts_statements.NOTE_ALL
+    cursor.execute(note, {"ids": list(ids)})
+    touched.ripples |= bool(cursor.rowcount)
 
 
 def cancel_dispatched(cursor: Any, ids: Sequence[int], code: str, message: str, touched: Touched) -> None:

@@ -13,7 +13,8 @@ WITH gone AS (
 ), loss AS (
     SELECT instance_id, count(*) FILTER (WHERE counted) AS edges FROM gone GROUP BY instance_id
 ), old AS (
-    SELECT i.id, i.state, i.state = 'wait_upstream' AND i.pending_upstream = loss.edges AS released, loss.edges
+    SELECT i.id, i.state, i.state = 'wait_upstream' AND i.pending_upstream = loss.edges AND i.trigger_policy = '' AS released,
+           loss.edges
     FROM instances_instance i JOIN loss ON loss.instance_id = i.id
 ), freed AS (
     UPDATE instances_instance i
@@ -22,10 +23,11 @@ WITH gone AS (
         ready_since = CASE WHEN old.released THEN now() ELSE i.ready_since END,
         queue = CASE WHEN old.released THEN {QUEUE} ELSE i.queue END
     FROM old WHERE i.id = old.id
-    RETURNING i.id, old.state AS old, i.state AS new, old.released, i.resource_group_id, i.lane
+    RETURNING i.id, old.state AS old, i.state AS new, old.released, i.resource_group_id, i.lane,
+              i.trigger_policy <> '' OR i.state = 'skipped' AS judged
 ), history AS (
     INSERT INTO instances_statechange (instance_id, move, from_state, to_state, operation_id)
     SELECT id, 'remove_dependency', old, new, %(operation)s FROM freed ORDER BY id
 )
-SELECT id, old, released, resource_group_id, lane FROM freed
+SELECT id, old, released, resource_group_id, lane, judged FROM freed
 """  # noqa: S608 - constants

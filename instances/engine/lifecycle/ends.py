@@ -9,7 +9,14 @@ from events import matching
 from instances.engine import errors, event_waits
 from instances.engine.event_waits import Success
 from instances.engine.lifecycle import ends_statements as statements
-from instances.engine.lifecycle.common import Change, Touched, cancel_dispatched, lock, release
+from instances.engine.lifecycle.common import (
+    Change,
+    Touched,
+    cancel_dispatched,
+    lock,
+    release,
+    ripple_from,
+)
 from instances.engine.states import OPERATIONS, WAITING, Move, Operation, State
 from instances.engine.transactions import retried
 
@@ -48,6 +55,8 @@ def end(
         waited = [instance_id for instance_id, old in ended.items() if old == State.WAIT_EVENT]
         if waited:
             matching.withdraw(waited)
+        if new == State.FAILED:
+            ripple_from(cursor, list(ended), touched, failed=True)
     return ended, touched
 
 

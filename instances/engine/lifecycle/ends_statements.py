@@ -21,7 +21,8 @@ WITH old AS (SELECT id, state FROM instances_instance WHERE id = ANY(%(ids)s)
              AND (state = ANY(%(sources)s)) IS TRUE ORDER BY id FOR UPDATE),
 ended AS (
     UPDATE instances_instance i SET state = %(new)s, end_time = greatest(now(), i.start_time), error_code = %(code)s,
-        error_message = %(message)s, start_time = CASE WHEN old.state IN ('failed_retry', 'failed') THEN i.start_time END
+        error_message = %(message)s, not_taken = CASE WHEN %(new)s <> 'success' THEN i.not_taken END,
+        start_time = CASE WHEN old.state IN ('failed_retry', 'failed') THEN i.start_time END
     FROM old WHERE i.id = old.id RETURNING i.id, old.state, i.resource_group_id, i.lane, i.for_each_id
 ), history AS (
     INSERT INTO instances_statechange (instance_id, move, from_state, to_state, error_code, operation_id)
@@ -36,7 +37,7 @@ WITH old AS (SELECT id, execution_id FROM instances_instance WHERE id = ANY(%(id
 moved AS (
     UPDATE instances_instance i
     SET state = %(new)s, end_time = CASE %(new)s WHEN 'success' THEN greatest(now(), i.start_time) END,
-        error_code = '', error_message = ''
+        error_code = '', error_message = '', not_taken = CASE WHEN %(new)s <> 'success' THEN i.not_taken END
     FROM old WHERE i.id = old.id RETURNING i.id, i.execution_id, i.for_each_id, i.task_type
 ), exec AS (
     UPDATE instances_execution e SET state = 'stopping' FROM moved

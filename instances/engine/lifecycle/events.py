@@ -7,6 +7,7 @@ from django.db import connection
 from instances.engine.lifecycle import events_statements as statements
 from instances.engine.lifecycle.common import Change, Touched
 from instances.engine.lifecycle.ends import end
+from instances.engine.lifecycle.verdicts import weigh
 from instances.engine.states import Move, State
 
 
@@ -23,9 +24,10 @@ def events_met(ids: Sequence[int]) -> Change:
     with connection.cursor() as cursor:
         cursor.execute(statements.EVENTS_MET, {"ids": list(ids)})
         rows = cursor.fetchall()
-    for _, state, group_id, lane in rows:
-        if state == State.WAIT_RUN:
-            touched.freed(group_id, None, lane)
+        for _, state, group_id, lane, _ in rows:
+            if state == State.WAIT_RUN:
+                touched.freed(group_id, None, lane)
+        weigh(cursor, [row[0] for row in rows if row[4]], touched)
     touched.instances = len(rows)
     return {row[0]: State.WAIT_EVENT.value for row in rows}, touched
 

@@ -60,13 +60,17 @@ def _thaw(cursor: Any, ids: Sequence[int], operation: int | None) -> Change:
     cursor.execute(statements.THAW, {"ids": list(ids), "operation": operation})
     thawed: dict[int, str] = {}
     held: dict[int, dt.timedelta] = {}
+    all_held: list[dt.timedelta] = []
     touched = Touched()
     for instance_id, state, group_id, lane, how_long in cursor.fetchall():
         thawed[instance_id] = state
+        all_held.append(how_long)
         touched.freed(group_id, None, lane)
         if state == State.WAIT_EVENT:
             held[instance_id] = how_long
     if held:
         matching.postpone(held)
+    if thawed:
+        cursor.execute(statements.POSTPONE_PARENTS, {"ids": list(thawed), "held": list(all_held)})
     touched.instances = len(thawed)
     return thawed, touched

@@ -36,3 +36,10 @@ SELECT id, state, resource_group_id, lane, held FROM thawed
 THAW_DUE = """
 SELECT id FROM instances_instance WHERE thaw_at <= now() ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
+
+POSTPONE_PARENTS = """
+-- So did the clocks of the parents that they wait for.
+UPDATE instances_edge e SET timeout_at = least(e.timeout_at + f.held, now() + e.timeout_minutes * interval '1 minute')
+FROM unnest(%(ids)s::bigint[], %(held)s::interval[]) AS f(id, held)
+WHERE e.instance_id = f.id AND e.timeout_at IS NOT NULL AND e.satisfied_at IS NULL
+"""

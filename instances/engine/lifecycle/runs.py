@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from json import loads
+from json import dumps, loads
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from django.db import connection
 from instances.engine import errors, event_waits
 from instances.engine.event_waits import Success
 from instances.engine.lifecycle import runs_statements as statements
-from instances.engine.lifecycle.common import Touched, release
+from instances.engine.lifecycle.common import Touched, release, ripple_from
 from instances.engine.lifecycle.handover import Handover, hand_over
 from instances.engine.states import FINAL, ExecutionState, Move, State
 from instances.engine.transactions import retried
@@ -45,8 +45,12 @@ class Claimed:
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a worker reports of an execution, under the lease's token. `ended_ago`: seconds since the work ended.
-    `events`: what it printed to be fired, if it succeeded. `array`: of a For-each task, items to be traversed in place of an end;
-    `parameters`: what it was run with, then."""
+    If it succeeded: `events` is what it printed to be fired, `outputs` its output parameters by name, and `not_taken`
+    the ids of the tasks that a branch did not take (None: it is no branch): their instances of the same edge are
+    skipped if their trigger policies say so, and so on downstream, as if the branch had been skipped for them. That holds
+    until the branch succeeds again; reruns of it decide anew. Marked as successful by hand, it takes all.
+
+    `array`: of a For-each task, items to be traversed in place of an end; `parameters`: what it was run with, then."""
 
     execution_id: int
     token: UUID
@@ -60,6 +64,8 @@ class Result:
     events: str = ""
     array: Sequence[str] | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] | None = None
+    not_taken: Sequence[int] | None = None
 
 
 @retried
@@ -99,6 +105,10 @@ def _storable(message: str) -> str:
     return message[:4000].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
+def _array(ids: Sequence[int] | None) -> str | None:
+    return None if ids is None else "{" + ",".join(str(int(pk)) for pk in ids) + "}"
+
+
 @retried
 def finish(results: Sequence[Result], lease_ttl: float | None = None) -> Touched:
     """Writes results under their leases, and releases the children of those that succeeded.
@@ -132,9 +142,12 @@ def finish(results: Sequence[Result], lease_ttl: float | None = None) -> Touched
                 "signal",
                 "ended_ago",
                 "retry_wait",
+                "outputs",
+                "not_taken",
             )
         }
-        succeeded = []
+        succeeded, failed = [], []
+        branches: dict[int, Sequence[int]] = {}
         fires: list[Success] = []
         handovers: list[Handover] = []
         for (
@@ -178,6 +191,8 @@ def finish(results: Sequence[Result], lease_ttl: float | None = None) -> Touched
                 result.signal,
                 result.ended_ago,
                 retry_wait,
+                dumps(dict(result.outputs)) if result.outputs and new == State.SUCCESS else None,
+                _array(result.not_taken) if new == State.SUCCESS else None,
             )
             for column, value in zip(columns.values(), row, strict=True):
                 column.append(value)
@@ -191,14 +206,19 @@ def finish(results: Sequence[Result], lease_ttl: float | None = None) -> Touched
                 touched.for_each |= {for_each_id} - {None}
             if new == State.SUCCESS:
                 succeeded.append(instance_id)
+                if result.not_taken is not None:
+                    branches[instance_id] = result.not_taken
                 if emits or result.events:
                     fires.append(Success(instance_id, execution_id, result.events))
+            elif new == State.FAILED:
+                failed.append(instance_id)
             touched.retry_now |= new == State.FAILED_RETRY and retry_wait == 0
         if columns["instance"]:
             cursor.execute(statements.WRITE_RESULTS, columns)
         for handover in handovers:
             hand_over(cursor, handover)
-        release(cursor, succeeded, touched)
+        release(cursor, succeeded, touched, branches)
+        ripple_from(cursor, failed, touched, failed=True)
         if fires:
             touched.fires = event_waits.write_down(fires)
     return touched

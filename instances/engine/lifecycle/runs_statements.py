@@ -60,12 +60,13 @@ WRITE_RESULTS = f"""
 WITH d AS (
     SELECT * FROM unnest(%(instance)s::bigint[], %(execution)s::bigint[], %(old)s::text[], %(new)s::text[],
         %(move)s::text[], %(exec_state)s::text[], %(code)s::text[], %(message)s::text[], %(exit_code)s::int[],
-        %(signal)s::int[], %(ended_ago)s::float[], %(retry_wait)s::float[])
-      AS d(instance_id, execution_id, old, new, move, exec_state, code, message, exit_code, signal, ended_ago, retry_wait)
+        %(signal)s::int[], %(ended_ago)s::float[], %(retry_wait)s::float[], %(outputs)s::jsonb[], %(not_taken)s::text[])
+      AS d(instance_id, execution_id, old, new, move, exec_state, code, message, exit_code, signal, ended_ago, retry_wait,
+           outputs, not_taken)
 ), exec AS (
     UPDATE instances_execution e
     SET state = d.exec_state, exit_code = d.exit_code, signal = d.signal, error_code = d.code, error_message = d.message,
-        run_ended_at = greatest(e.run_started_at, now() - d.ended_ago * interval '1 second'),
+        outputs = d.outputs, run_ended_at = greatest(e.run_started_at, now() - d.ended_ago * interval '1 second'),
         ended_at = greatest(e.run_started_at, now())
     FROM d WHERE e.id = d.execution_id AND (e.state IN ('running', 'stopping')) IS TRUE
 ), history AS (
@@ -82,7 +83,7 @@ SET state = d.new, error_code = d.code, error_message = d.message,
     not_before = CASE d.new WHEN 'failed_retry' THEN now() + d.retry_wait * interval '1 second' ELSE i.not_before END,
     ready_since = CASE d.new WHEN 'wait_run' THEN now() ELSE i.ready_since END,
     wait_deadline = now() + t.wait_timeout,
-    queue = {QUEUE}
+    queue = {QUEUE}, not_taken = CASE d.new WHEN 'success' THEN d.not_taken::bigint[] ELSE i.not_taken END
 FROM d, instances_task t WHERE i.id = d.instance_id AND i.state = d.old AND d.new <> '' AND t.id = i.task_id
 """  # noqa: S608 - constants
 

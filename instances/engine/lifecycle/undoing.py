@@ -13,6 +13,7 @@ from django.db import connection
 
 from events import matching
 from instances.engine.lifecycle import undoing_statements as statements
+from instances.engine.lifecycle import verdicts_statements
 from instances.engine.lifecycle.common import (
     Change,
     Touched,
@@ -22,6 +23,7 @@ from instances.engine.lifecycle.common import (
     take_back,
 )
 from instances.engine.lifecycle.holds import freeze, thaw
+from instances.engine.lifecycle.verdicts import weigh
 from instances.engine.states import LABELS, OPERATIONS, WAITING, Operation, SelfDependency, State
 from instances.engine.transactions import retried
 
@@ -203,7 +205,12 @@ def _back(
         touched.freed(group_id, None, lane)
         touched.freed(None, None, old_lane)
     touched.instances = len(changed)
-    release(cursor, values["successes"], touched)
+    cursor.execute(statements.BRANCHES, {"ids": values["successes"]})
+    release(cursor, values["successes"], touched, dict(cursor.fetchall()))
+    cursor.execute(verdicts_statements.REOPEN_BEHIND, {"ids": ids})
+    weigh(cursor, [pk for pk in ids if before[pk]["state"] in _WAITS], touched)
+    cursor.execute(verdicts_statements.NOTE_CARING, {"ids": ids})
+    touched.ripples |= bool(cursor.rowcount)
     return changed, touched
 
 
@@ -216,8 +223,9 @@ def _edges_before(now: Images, before: Images) -> dict[str, Any]:
             if (before[pk]["self_dependency"] or row["self_dependency"]) == SelfDependency.ORDERLY
         ]
     }
-    for name in ("waived", "open"):
-        edges = [(pk, *edge) for pk in now for edge in before[pk][name]]
+    for name in ("waived", "open", "excused"):
+        # Images of before there were excuses have none.
+        edges = [(pk, *edge) for pk in now for edge in before[pk].get(name, ())]
         columns[f"{name}_ids"] = [edge[0] for edge in edges]
         columns[f"{name}_tasks"] = [edge[1] for edge in edges]
         columns[f"{name}_times"] = [edge[2] for edge in edges]

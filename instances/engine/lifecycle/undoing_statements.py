@@ -15,10 +15,12 @@ SELECT i.id, to_jsonb(image) || jsonb_build_object('at', now()) AS image
 FROM instances_instance i CROSS JOIN LATERAL (
     SELECT {", ".join(f"i.{column}" for column in (*_LIFE, *_END, *_OTHERS))},
            coalesce(jsonb_agg(e.edge) FILTER (WHERE e.open), '[]') AS open,
-           coalesce(jsonb_agg(e.edge) FILTER (WHERE e.waived), '[]') AS waived
-    FROM (SELECT jsonb_build_array(e.upstream_task_id, e.upstream_data_time) AS edge, e.satisfied_at IS NULL AS open, e.waived
+           coalesce(jsonb_agg(e.edge) FILTER (WHERE e.waived), '[]') AS waived,
+           coalesce(jsonb_agg(e.edge) FILTER (WHERE e.excused), '[]') AS excused
+    FROM (SELECT jsonb_build_array(e.upstream_task_id, e.upstream_data_time) AS edge, e.satisfied_at IS NULL AS open, e.waived,
+                 e.excused <> '' AS excused
           FROM instances_edge e WHERE e.instance_id = i.id AND e.removed_at IS NULL
-            AND (e.satisfied_at IS NULL OR e.waived)) e) image
+            AND (e.satisfied_at IS NULL OR e.waived OR e.excused <> '')) e) image
 WHERE i.id = ANY(%(ids)s)
 """  # noqa: S608 - constants
 
@@ -88,12 +90,14 @@ SELECT id, lane FROM back WHERE old <> new
 # instead, the planner would take them for a handful, and go through all of them for each edge.
 _MET = """
 (CASE WHEN e.upstream_id = ANY(%(ids)s::bigint[]) THEN e.upstream_id = ANY(%(successes)s::bigint[])
-      ELSE coalesce((SELECT u.state = 'success' FROM instances_instance u WHERE u.id = e.upstream_id), false) END)
+      ELSE coalesce((SELECT u.state = 'success' FROM instances_instance u WHERE u.id = e.upstream_id), false) END
+ AND NOT EXISTS (SELECT 1 FROM instances_instance u JOIN instances_instance c ON c.task_id = ANY(u.not_taken)
+                 WHERE u.id = e.upstream_id AND c.id = e.instance_id))
 """
 
 EDGES_OF_WAITING = f"""
 -- What goes back to waiting waits for what its parents are now, as if it had waited all the time.
-UPDATE instances_edge e SET satisfied_at = CASE WHEN e.satisfied_at IS NULL THEN now() END
+UPDATE instances_edge e SET satisfied_at = CASE WHEN e.satisfied_at IS NULL THEN now() END, excused = ''
 WHERE e.instance_id = ANY(%(waiting)s::bigint[]) AND e.removed_at IS NULL AND NOT e.waived
   AND {_MET} <> (e.satisfied_at IS NOT NULL)
 """  # noqa: S608 - constants
@@ -106,16 +110,19 @@ def _listed(name: str) -> str:
 
 
 _WAIVED = f"({_listed('waived')} OR (e.is_self AND e.instance_id <> ALL(%(orderly)s::bigint[])))"
-_SATISFIED = f"({_MET} OR NOT {_listed('open')})"
+# What was excused is judged anew.
+_SATISFIED = f"({_MET} OR NOT ({_listed('open')} OR {_listed('excused')}))"
 
 EDGES_OF_LIFE = f"""
 -- The edges count as they did in the life before; satisfied is what was, and what has become so since. An edge that only
 -- the undone life had (it was told to be orderly) counts no more.
 UPDATE instances_edge e
-SET waived = {_WAIVED}, satisfied_at = CASE WHEN {_SATISFIED} THEN coalesce(e.satisfied_at, now()) END
+SET waived = {_WAIVED}, satisfied_at = CASE WHEN {_SATISFIED} THEN coalesce(e.satisfied_at, now()) END, excused = ''
 WHERE e.instance_id = ANY(%(ids)s::bigint[]) AND e.removed_at IS NULL
   AND ({_SATISFIED} <> (e.satisfied_at IS NOT NULL) OR {_WAIVED} <> e.waived)
 """  # noqa: S608 - constants
+
+BRANCHES = "SELECT id, not_taken FROM instances_instance WHERE id = ANY(%(ids)s) AND not_taken IS NOT NULL"
 
 TRY_AGAIN = """
 -- The record of a try that ended before anybody claimed it makes room: the same try may be dispatched again.
@@ -134,8 +141,9 @@ before AS (
 
 # It waits again for as long as it still had, and for what is open. `{since}`: when it was taken out of its state.
 _STATE = """
-    state = CASE WHEN old.state = 'wait_upstream' AND old.edges = 0 THEN 'wait_run' ELSE old.state END,
-    ready_since = CASE WHEN old.state = 'wait_upstream' AND old.edges = 0 THEN now() ELSE (old.was).ready_since END,
+    state = CASE WHEN old.state = 'wait_upstream' AND old.edges = 0 AND i.trigger_policy = '' THEN 'wait_run' ELSE old.state END,
+    ready_since = CASE WHEN old.state = 'wait_upstream' AND old.edges = 0 AND i.trigger_policy = '' THEN now()
+                  ELSE (old.was).ready_since END,
     pending_upstream = old.edges, wait_deadline = (old.was).wait_deadline + (now() - {since}),
     queue = CASE WHEN (old.was).lane IS NULL OR i.frozen_at IS NOT NULL THEN 'ready' ELSE 'gated' END
 """
