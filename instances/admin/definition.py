@@ -5,11 +5,13 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from instances.admin.graphs import workflow_data
 from instances.admin.looks import TASK_LOOKS
 from instances.engine.states import HOLDING_SLOT, State
 from instances.models import Execution, Instance, Task, Workflow
@@ -62,6 +64,7 @@ class TaskInline(ScopedInline):
 
 @admin.register(Workflow)
 class WorkflowAdmin(ScopedAdmin):
+    change_form_template = "instances/workflow_form.html"
     rules = WORKFLOWS
     list_display = ("name", "project", "folder_path", "owner", "task_count", "description")
     list_select_related = ("project", "folder__parent__parent", "owner")
@@ -79,6 +82,13 @@ class WorkflowAdmin(ScopedAdmin):
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return self.inlines if obj else ()
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.graph)
+        return [path("<int:pk>/graph/data/", view, name="instances_workflow_graph"), *super().get_urls()]
+
+    def graph(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return workflow_data(request, get_object_or_404(self.get_queryset(request), pk=pk))
 
     @admin.display(description="Folder")
     def folder_path(self, workflow: Workflow) -> str:

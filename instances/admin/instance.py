@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from instances import operations
-from instances.admin import detail, list_columns, list_tools, logview
+from instances.admin import detail, graphs, list_columns, list_tools, logview
 from instances.admin.listing import InstanceChangeList
 from instances.admin.looks import state_badge
 from instances.admin.operate import operate_view, set_view
@@ -216,6 +216,8 @@ class InstanceAdmin(ReadOnlyAdmin):
             path("operate/<str:kind>/", view(self.operate), name="instances_instance_operate"),
             path("operate/set/<uuid:token>/", view(self.set), name="instances_instance_set"),
             path("<int:pk>/why/", view(self.why), name="instances_instance_why"),
+            path("<int:pk>/lineage/", view(self.lineage), name="instances_instance_lineage"),
+            path("<int:pk>/lineage/data/", view(self.lineage_data), name="instances_instance_lineage_data"),
             path("<int:pk>/log/<int:execution_id>/", view(self.log), name="instances_instance_log"),
             path(
                 "<int:pk>/log/<int:execution_id>/lines/",
@@ -264,6 +266,7 @@ class InstanceAdmin(ReadOnlyAdmin):
             "original": instance,
             "title": str(instance.task.name),
             "page": page,
+            "layers": graphs.layers_of(request),
             **(extra_context or {}),
         }
         return TemplateResponse(request, "instances/instance_detail.html", context)
@@ -279,6 +282,14 @@ class InstanceAdmin(ReadOnlyAdmin):
 
     def why(self, request: HttpRequest, pk: int) -> HttpResponse:
         return why_view(request, self.visible(request, pk))
+
+    def lineage(self, request: HttpRequest, pk: int) -> HttpResponse:
+        instance = self.visible(request, pk)
+        context = {**self.admin_site.each_context(request), "opts": self.opts}
+        return graphs.lineage_page(request, instance, context)
+
+    def lineage_data(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return graphs.lineage_data(request, self.visible(request, pk))
 
     def log(self, request: HttpRequest, pk: int, execution_id: int) -> HttpResponse:
         return logview.page(self.visible(request, pk), execution_id, request.GET.get("after", ""))

@@ -1,0 +1,87 @@
+"""The tasks of a workflow and how they depend on one another, with how the latest instance of each stands. Only reads."""
+
+import datetime as dt
+
+from django.db import connection
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from instances.engine.states import TaskStatus
+from instances.insight.graph import LOCKED, MARKS, Arrow, Graph, Mark, Node
+from instances.insight.names import Names
+from instances.models import Dependency, Task, Workflow
+from weops.console.present import plain_time
+from weops.projects.access import AnyUser
+
+MOST_TASKS = 1_000
+MOST_OTHERS = 200
+NEVER_RAN = "none"
+_MARKS = MARKS | {NEVER_RAN: Mark("No instance yet", "grey", "·")}
+_STATUS = {
+    TaskStatus.SCHEDULING: "",
+    TaskStatus.PAUSED: gettext_lazy("paused"),
+    TaskStatus.OFFLINE: gettext_lazy("offline"),
+}
+
+_LATEST = """
+SELECT t.id, i.id, i.state, i.data_time FROM unnest(%(tasks)s::bigint[]) AS t (id) CROSS JOIN LATERAL (
+    SELECT i.id, i.state, i.data_time FROM instances_instance i WHERE i.task_id = t.id
+    ORDER BY i.data_time DESC LIMIT 1) i
+"""
+
+
+def workflow_graph(workflow: Workflow, user: AnyUser | None = None) -> Graph:
+    """Its tasks, and the tasks of other workflows next to them. Four queries. Node ids are those of tasks."""
+    names = Names.of(user)
+    tasks = list(workflow.tasks.order_by("name").defer("code")[: MOST_TASKS + 1])
+    full = len(tasks) > MOST_TASKS
+    tasks = tasks[:MOST_TASKS]
+    own = {task.pk for task in tasks}
+    rows = Dependency.objects.filter(task__in=own) | Dependency.objects.filter(upstream__in=own)
+    links = list(rows.order_by("task_id", "upstream_id", "id").distinct()[: 5 * MOST_TASKS])
+    others = sorted({pk for link in links for pk in (link.task_id, link.upstream_id)} - own)[:MOST_OTHERS]
+    near = list(Task.objects.filter(pk__in=others).select_related("workflow").defer("code").order_by("pk"))
+    latest = _latest([*own, *(task.pk for task in near if names.sees(task.workflow.project_id))])
+    nodes = [_node(task, latest, "") for task in tasks]
+    for task in near:
+        if names.sees(task.workflow.project_id):
+            nodes.append(_node(task, latest, task.workflow.name))
+        else:
+            nodes.append(Node(key=f"t{task.pk}", title=_("Another project"), state=LOCKED, locked=True))
+    arrows = [
+        Arrow(f"t{link.upstream_id}", f"t{link.task_id}", "plain", f"{link.scope} {link.offsets}".strip())
+        for link in links
+    ]
+    note = _("Only the first %(count)d tasks are shown.") % {"count": MOST_TASKS} if full else ""
+    return Graph(nodes, arrows, note=note, marks=_MARKS).place()
+
+
+def _latest(task_ids: list[int]) -> dict[int, tuple[int, str, dt.datetime]]:
+    """{task id: (id, state and data time of its latest instance)}"""
+    with connection.cursor() as cursor:
+        cursor.execute(_LATEST, {"tasks": task_ids})
+        return {task: (pk, state, data_time) for task, pk, state, data_time in cursor.fetchall()}
+
+
+def _node(task: Task, latest: dict[int, tuple[int, str, dt.datetime]], workflow: str) -> Node:
+    found = latest.get(task.pk)
+    state, data_time = (found[1], found[2]) if found else (NEVER_RAN, None)
+    status = str(_STATUS.get(TaskStatus(task.status), ""))
+    shown = [workflow, task.get_cycle_type_display(), status]
+    return Node(
+        key=f"t{task.pk}",
+        id=task.pk,
+        title=task.name,
+        subtitle=" · ".join(part for part in shown if part),
+        state=state,
+        facts=tuple(
+            fact
+            for fact in (
+                (_("Task type"), task.get_task_type_display()),
+                (_("Cycle type"), task.get_cycle_type_display()),
+                (_("Status"), task.get_status_display()),
+                (_("Latest data time"), plain_time(data_time, task.timezone) if data_time else ""),
+            )
+            if fact[1]
+        ),
+    )
