@@ -166,4 +166,6 @@ LOGGING = {
     # It writes the whole address of each request, with whatever is secret in it.
     "loggers": {"urllib3": {"level": "WARNING"}},
     "root": {"handlers": ["console"], "level": env.text("WEOPS_LOG_LEVEL", "INFO")},
+    # The layout of graphs tells forty lines a graph.
+    "loggers": {name: {"level": "WARNING"} for name in ("rust-sugiyama", "connected_components")},
 }

@@ -48,17 +48,18 @@ FROM unnest(%(ids)s::bigint[]) AS n (id)
 
 @dataclass
 class _Walk:
-    """What is found so far. `looked`: (id, upward?) whose neighbours in that direction have been read."""
+    """What is found so far: {id: project}. `looked`: (id, upward?) whose neighbours in that direction have been read."""
 
     names: Names
-    found: dict[int, None] = field(default_factory=dict)
+    found: dict[int, int]
     looked: set[tuple[int, bool]] = field(default_factory=set)
     full: bool = False
     deeper: bool = False
 
     def step(self, front: Sequence[int], upward: bool) -> list[int]:
         """Adds the neighbours of `front`; the new ones that one may look behind."""
-        front = [pk for pk in front if (pk, upward) not in self.looked]
+        # Behind what the reader cannot see nothing is told.
+        front = [pk for pk in front if (pk, upward) not in self.looked and self.names.sees(self.found[pk])]
         if not front or self.full:
             return []
         with connection.cursor() as cursor:
@@ -68,10 +69,9 @@ class _Walk:
         new = [pk for pk in near if pk not in self.found]
         room = MOST_NODES - len(self.found)
         self.full = self.full or len(new) > room
-        self.found |= dict.fromkeys(new[:room])
-        # Behind what the reader cannot see nothing is told.
-        shown = dict(Instance.objects.filter(pk__in=near).values_list("pk", "project_id"))
-        return [pk for pk in near if pk in self.found and self.names.sees(shown.get(pk, -1))]
+        projects = dict(Instance.objects.filter(pk__in=new[:room]).values_list("pk", "project_id"))
+        self.found |= {pk: projects[pk] for pk in new if pk in projects}
+        return [pk for pk in near if pk in self.found]
 
 
 def lineage(
@@ -88,7 +88,7 @@ def lineage(
     `open_up`, `open_down`: ids of instances in the graph whose neighbours are to be in it, too. What belongs to projects
     that `user` cannot see stands as a locked node without a name, and nothing behind it is told.
     """
-    walk = _Walk(Names.of(user), {instance.pk: None})
+    walk = _Walk(Names.of(user), {instance.pk: instance.project_id})
     for layers, upward in ((up, True), (down, False)):
         front = [instance.pk]
         for _layer in range(min(layers, MOST_LAYERS)):

@@ -17,8 +17,9 @@ from instances.insight.why import ORDER, why
 from instances.models import Edge, Execution, Instance, Task, WorkerProcess
 from tests import factories as make
 from tests.engine import harness, scenes
-from tests.engine.harness import DAY, HOUR, JANUARY, due, family, fresh, ids, instances_of, started
+from tests.engine.harness import DAY, HOUR, due, family, fresh, ids, instances_of, started
 from tests.events import scene
+from tests.insight.scenes import chain, move
 from weops.projects.models import ResourceGroup
 
 pytestmark = pytest.mark.django_db
@@ -45,20 +46,6 @@ def offered(cause: Cause) -> list[tuple[str, int | None]]:
     return [(fix.kind, fix.target.id) for fix in cause.fixes]
 
 
-def chain(length: int, **columns: Any) -> list[Instance]:
-    """Instances of one day, each of which waits for the one before it."""
-    workflow, group = make.make_workflow(), make.make_group()
-    tasks: list[Task] = []
-    for _ in range(length):
-        task = make.make_task(workflow, group=group, effective_to=JANUARY + HOUR, **columns)
-        if tasks:
-            make.depend(task, tasks[-1])
-        make.submit(task, since=JANUARY - HOUR)
-        tasks.append(task)
-    generation.generate()
-    return [instances_of(task)[0] for task in tasks]
-
-
 def test_frozen_is_told_before_everything_else() -> None:
     first, second = chain(2)
     thaw_at = timezone.now() + DAY
@@ -83,7 +70,6 @@ def test_not_due_yet() -> None:
 def test_an_event_with_the_time_that_is_left() -> None:
     event = scene.make_event()
     [day] = scene.generated(event, max_wait=2)
-    Instance.objects.filter(pk=day.pk).update()
     cause = answer(day)
     assert cause.code == "event"
     assert cause.lines[0].startswith(f"{event.name} 20130101")
@@ -148,9 +134,7 @@ class TestUpstream:
 
     def test_what_the_reader_may_not_see_is_not_named(self) -> None:
         top, last = chain(2)
-        other = make.make_workflow()
-        Task.objects.filter(pk=top.task_id).update(workflow=other)
-        Instance.objects.filter(pk=top.pk).update(project=other.project, workflow=other)
+        move(top, make.make_workflow())
         vera = make.make_user(make.VERA, project=last.project)
         cause = answer(last, vera)
         assert top.task.name not in repr(cause)
