@@ -163,9 +163,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    # It writes the whole address of each request, with whatever is secret in it.
-    "loggers": {"urllib3": {"level": "WARNING"}},
+    # urllib3 writes the whole address of each request, with whatever is secret in it; the layout of graphs forty lines a graph.
+    "loggers": {name: {"level": "WARNING"} for name in ("urllib3", "rust-sugiyama", "connected_components")},
     "root": {"handlers": ["console"], "level": env.text("WEOPS_LOG_LEVEL", "INFO")},
-    # The layout of graphs tells forty lines a graph.
-    "loggers": {name: {"level": "WARNING"} for name in ("rust-sugiyama", "connected_components")},
 }

@@ -98,7 +98,7 @@ window.weops.graph = (() => {
     arrowheads() {
       const defs = draw("defs");
       ["plain", "open", "met", "removed", "waived"].forEach((state) => {
-        const marker = draw("marker", { id: `${this.frame.id}-${state}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" });
+        const marker = draw("marker", { id: `${this.frame.id}-${state}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, orient: "auto", markerUnits: "userSpaceOnUse" });
         marker.append(draw("path", { d: "M0,0 L8,4 L0,8 z", class: `wo-arrowhead wo-arrow-${state}` }));
         defs.append(marker);
       });
@@ -136,7 +136,7 @@ window.weops.graph = (() => {
     }
 
     handle(node, way, x, count) {
-      const made = draw("g", { class: "wo-more", "data-open": way, transform: `translate(${x},${this.graph.node.height / 2})` });
+      const made = draw("g", { class: "wo-more", "data-open": way, transform: `translate(${x},0)` });
       const shown = count > 99 ? "99+" : `+${count}`;
       made.append(draw("title", {}, way === "up" ? this.text.textMoreUp : this.text.textMoreDown));
       made.append(draw("rect", { x: -14, y: -9, width: 28, height: 18, rx: 9 }), draw("text", { y: 4 }, shown));
