@@ -32,8 +32,12 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django.contrib.postgres",
     "django_celery_beat",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "weops.projects",
     "weops.console",
+    "weops.api",
     "events",
     "instances",
     "weops.alarms",
@@ -157,6 +161,42 @@ WEOPS_SPARK_SUBMIT = env.text("WEOPS_SPARK_SUBMIT")
 WEOPS_MAIL_URL = env.text("WEOPS_MAIL_URL")
 # Where people reach these pages: links in alarm messages begin so.
 WEOPS_PUBLIC_URL = env.text("WEOPS_PUBLIC_URL").rstrip("/")
+
+# Requests a second of one caller of the API, for each server process; 0: no limit.
+WEOPS_API_RATE = env.integer("WEOPS_API_RATE", 100)
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "weops.api.authentication.TokenAuthentication",
+        "weops.api.authentication.Session",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["weops.api.throttling.Bucket"],
+    "DEFAULT_PARSER_CLASSES": ["weops.api.parsing.Json"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "weops.api.parsing.OnlyJson",
+    "DEFAULT_PAGINATION_CLASS": "weops.api.pagination.Keyset",
+    "DEFAULT_FILTER_BACKENDS": ["weops.api.filtersets.ColumnFilters"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "weops.api.errors.handle",
+    "URL_FORMAT_OVERRIDE": None,
+    "FORMAT_SUFFIX_KWARG": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "WeOps",
+    "DESCRIPTION": "Scheduled data tasks: find instances, see why one does not run, act on one or on 10,000.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "POSTPROCESSING_HOOKS": [
+        "weops.api.schema_extensions.add_problems",
+    ],
+}
 
 LOGGING = {
     "version": 1,

@@ -5,8 +5,6 @@ from itertools import islice
 from typing import Any
 
 from django import forms
-from django.core.exceptions import EmptyResultSet
-from django.db import connection
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -14,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from instances.admin import list_columns
 from instances.admin.looks import STATE_LOOKS
-from instances.filters import ALL_STATES, InstanceFilter
+from instances.filters import ALL_STATES, InstanceFilter, count_states
 from instances.models import Instance
 from instances.operations.acknowledging import acknowledgements
 from weops.console.changelist import FilteredChangeList
@@ -216,20 +214,3 @@ def tiles(changelist: InstanceChangeList, counts: dict[str, int]) -> list[StateC
         )
         for state in ALL_STATES
     ]
-
-
-def count_states(rows: QuerySet[Instance], cap: int = COUNT_CAP) -> dict[str, int]:
-    """{state: rows in it, at most cap + 1}, in one query that reads no more than that of each state."""
-    # Each part is SQL that the ORM made; values stay parameters.
-    parts: list[str] = []
-    values: list[Any] = []
-    for state in ALL_STATES:
-        try:
-            sql, parameters = rows.filter(state=state).values_list("pk")[: cap + 1].query.sql_with_params()
-        except EmptyResultSet:
-            return {}
-        parts.append(f"SELECT %s::text AS state, count(*) FROM ({sql}) AS part")  # noqa: S608
-        values += [state, *parameters]
-    with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join(parts), values)
-        return {state: count for state, count in cursor.fetchall() if count}

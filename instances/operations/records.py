@@ -42,13 +42,13 @@ def begin(
         reason=storable(reason),
         options=frozen.options,
         frozen_set=frozen,
-        project_ids=_projects_of(frozen),
+        project_ids=projects_of(frozen),
         undoes=undoes,
         total=frozen.total,
     )
 
 
-def _projects_of(frozen: FrozenSet) -> list[int]:
+def projects_of(frozen: FrozenSet) -> list[int]:
     """Ids of the projects that instances of the set belong to, ascending."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -12,10 +12,9 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from instances.admin.listing import count_states
 from instances.admin.looks import STATE_LOOKS, state_badge
 from instances.engine.states import ACTIVE, State
-from instances.filters import ALL_STATES
+from instances.filters import ALL_STATES, count_states
 from instances.insight.workers import ALIVE
 from instances.models import Instance, WorkerProcess
 from weops.console.paging import COUNT_CAP, time_limit

@@ -1,0 +1,1 @@
+"""REST: events, who listens, firings and what became of them."""

@@ -1,0 +1,1 @@
+"""REST: workflows, tasks, instances, their executions and logs, operations, backfills."""

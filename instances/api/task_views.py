@@ -1,0 +1,216 @@
+"""REST: workflows, tasks, their versions, dependencies, and operations on tasks."""
+
+from typing import Any
+
+from django.db.models import Prefetch
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from instances import definitions, task_operations
+from instances.api import definition_serializers as shapes
+from instances.models import Dependency, Task, TaskVersion, Workflow
+from instances.operations.parsing import flag, only
+from instances.run_once import RunOnce, run_once
+from instances.task_definitions import TASKS, WORKFLOWS
+from instances.task_operations import ChangeOwner, Outcome, Pause, Resume, Submit, TakeOffline, TaskOperation
+from weops.api.errors import Wrong
+from weops.api.fields import LARGEST, WithReason
+from weops.api.views import SOURCE, Actions, Defined, Rows, read_body, user_of
+from weops.projects import access
+from weops.projects.access import Right
+from weops.projects.models import Secret
+
+
+class Workflows(Defined):
+    """Workflows hold tasks."""
+
+    queryset = Workflow.objects.select_related("project", "owner")
+    serializer_class = shapes.WorkflowSerializer
+    rules = WORKFLOWS
+    filterset_fields = ("project", "folder", "name", "owner")
+
+
+class RunOnceSerializer(WithReason):
+    data_time = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="With its zone; by default now."
+    )
+    check_parents = serializers.BooleanField(required=False, default=False)
+    parameters = serializers.DictField(
+        child=serializers.CharField(allow_blank=True, trim_whitespace=False), required=False
+    )
+
+
+class OutcomeSerializer(serializers.Serializer):
+    """What became of one task: `operation` is its record; refused, `message` says why."""
+
+    task = serializers.IntegerField(source="task_id")
+    name = serializers.CharField()
+    done = serializers.BooleanField()
+    message = serializers.CharField()
+    operation = serializers.SerializerMethodField()
+
+    def get_operation(self, outcome: Outcome) -> int | None:
+        return outcome.record.pk if outcome.record else None
+
+
+class Tasks(Defined):
+    """Tasks, as they are saved. What runs is the submitted version: send `submit` with a change, or submit it later."""
+
+    queryset = Task.objects.select_related(
+        "workflow__project", "owner", "resource_group", "calendar", "current_version"
+    )
+    rules = TASKS
+    project_path = "workflow__project_id"
+    filterset_fields = {
+        "id": ["in"],
+        "workflow__project": ["exact"],
+        "workflow": ["exact"],
+        "folder": ["exact"],
+        "name": ["exact", "icontains"],
+        "status": ["exact"],
+        "task_type": ["exact"],
+        "cycle_type": ["exact"],
+        "owner": ["exact"],
+        "resource_group": ["exact"],
+    }
+
+    def get_serializer_class(self) -> Any:
+        return shapes.TaskSerializer if self.action == "list" else shapes.TaskDetailSerializer
+
+    def rows(self) -> Any:
+        rows = super().rows()
+        if self.action == "list":
+            return rows
+        waits = Prefetch("dependencies", Dependency.objects.select_related("upstream").order_by("id"))
+        secrets = Prefetch("secrets", Secret.objects.only("pk").order_by("pk"))
+        return rows.prefetch_related(waits, secrets, "listeners__event", "emitters__event")
+
+    def before_locking(self) -> None:
+        definitions.lock_dependencies()
+
+    def make(self, values: dict[str, Any]) -> Task:
+        submit, note = values.pop("submit", False), values.pop("note", "")
+        return TASKS.create(values, user=user_of(self.request), source=SOURCE, submit=submit, note=note)
+
+    def change(self, row: Task, values: dict[str, Any]) -> None:
+        submit, note = values.pop("submit", False), values.pop("note", "")
+        TASKS.update(row, values, user=user_of(self.request), source=SOURCE, submit=submit, note=note)
+
+    @extend_schema(request=RunOnceSerializer, responses={201: OutcomeSerializer})
+    @action(methods=["post"], detail=True)
+    def run(self, request: Request, **kwargs: Any) -> Response:
+        """Runs the task once, now, outside its schedule: no parent is waited for and none is falsified."""
+        task = self.get_object()
+        sent = read_body(RunOnceSerializer, request)
+        values = sent.validated_data
+        operation = RunOnce(
+            data_time=values.get("data_time"),
+            check_parents=values["check_parents"],
+            parameters=values.get("parameters", {}),
+        )
+        outcome = run_once(operation, task.pk, user=user_of(request), source=SOURCE, reason=values["reason"])
+        if not outcome.done:
+            raise _refused(outcome, operation, task, request)
+        return Response(OutcomeSerializer(outcome).data, status=201)
+
+    @extend_schema(responses=shapes.OccurrenceSerializer(many=True), filters=False)
+    @action(detail=True, pagination_class=None, filter_backends=[])
+    def schedule(self, request: Request, **kwargs: Any) -> Response:
+        """The next ten runs of what is saved of the task."""
+        self._check_parameters(())
+        runs = definitions.preview(self.get_object())
+        return Response(shapes.OccurrenceSerializer(runs, many=True).data)
+
+
+def _refused(outcome: Outcome, operation: TaskOperation, task: Task, request: Request) -> Wrong:
+    lacking = operation.rights() - access.rights(user_of(request), task.workflow.project_id)
+    if lacking:
+        return Wrong(403, "permission_denied", outcome.message)
+    return Wrong(409, "refused", outcome.message, "Do as the message says, then try again.")
+
+
+class OperateTasksSerializer(WithReason):
+    """`kill` with pause and offline, `generate_missed` with resume, `owner` with owner."""
+
+    kind = serializers.ChoiceField(choices=["pause", "resume", "submit", "offline", "owner"])
+    tasks = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=LARGEST), min_length=1, max_length=1000
+    )
+    kill = serializers.BooleanField(required=False, help_text="Terminate their instances, too.")
+    generate_missed = serializers.BooleanField(required=False, help_text="Generate what was missed.")
+    owner = serializers.CharField(required=False, max_length=150, help_text="The new owner's user name.")
+
+    def operation(self, user: Any) -> TaskOperation:
+        """Raises OptionError, ValidationError."""
+        given = {name: value for name, value in self.validated_data.items() if name not in _COMMON}
+        kind = self.validated_data["kind"]
+        only(given, _OWN.get(kind, ()))
+        if kind == "owner":
+            return ChangeOwner(owner=_account(given.get("owner", ""), user))
+        if kind == "resume":
+            return Resume(generate_missed=flag(given, "generate_missed"))
+        if kind == "submit":
+            return Submit()
+        return (Pause if kind == "pause" else TakeOffline)(kill=flag(given, "kill"))
+
+
+_COMMON = ("kind", "tasks", "reason")
+_OWN = {"pause": ("kill",), "offline": ("kill",), "resume": ("generate_missed",), "owner": ("owner",)}
+
+
+def _account(name: str, user: Any) -> Any:
+    found = access.colleagues(user, Right.AUTHOR).filter(username=name).first()
+    if found is None:
+        raise ValidationError({"owner": f"There is no active account {name!r} in your projects."})
+    return found
+
+
+class TaskOutcomesSerializer(serializers.Serializer):
+    done = serializers.IntegerField()
+    refused = serializers.IntegerField()
+    outcomes = OutcomeSerializer(many=True)
+
+
+class TaskOperations(Actions):
+    """Operations on tasks, one or a thousand: each that cannot be operated on is refused with its reason."""
+
+    @extend_schema(request=OperateTasksSerializer, responses=TaskOutcomesSerializer)
+    def create(self, request: Request) -> Response:
+        """Pauses, resumes, submits, takes offline, or gives tasks to another owner."""
+        sent = read_body(OperateTasksSerializer, request)
+        user = user_of(request)
+        outcomes = task_operations.apply(
+            sent.operation(user),
+            sent.validated_data["tasks"],
+            user=user,
+            source=SOURCE,
+            reason=sent.validated_data["reason"],
+        )
+        done = sum(one.done for one in outcomes)
+        found = {"done": done, "refused": len(outcomes) - done, "outcomes": outcomes}
+        return Response(TaskOutcomesSerializer(found).data)
+
+
+class Versions(Rows):
+    """What was submitted of a task, never changed afterwards."""
+
+    queryset = TaskVersion.objects.select_related("created_by")
+    serializer_class = shapes.VersionSerializer
+    project_path = "task__workflow__project_id"
+    order = ("-id",)
+    filterset_fields = ("task", "number")
+    http_method_names = ("get", "head", "options")
+
+
+class Dependencies(Rows):
+    """What tasks wait for. They are changed with the task that waits."""
+
+    queryset = Dependency.objects.select_related("task", "upstream")
+    serializer_class = shapes.TaskDependencySerializer
+    project_path = "task__workflow__project_id"
+    filterset_fields = ("task", "upstream", "task__workflow", "task__workflow__project")
+    http_method_names = ("get", "head", "options")

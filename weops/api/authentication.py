@@ -1,0 +1,36 @@
+"""Who calls: a token in the header `Authorization: Bearer weops_...`, or the session of somebody who is logged in."""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from weops.api import tokens
+from weops.api.models import Token
+
+MOST_CHARS = 200
+
+
+class TokenAuthentication(BaseAuthentication):
+    def authenticate(self, request: Request) -> tuple[User, Token] | None:
+        words = get_authorization_header(request).split()
+        if not words or words[0].lower() != b"bearer":
+            return None
+        text = words[1].decode("ascii", "replace") if len(words) == 2 else ""
+        token = tokens.find(text) if 0 < len(text) <= MOST_CHARS else None
+        if token is None:
+            # Why it does not count is not told to who may have guessed it.
+            raise AuthenticationFailed("This token does not count: it is unknown, expired or revoked.")
+        return token.user, token
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="weops"'
+
+
+class Session(SessionAuthentication):
+    """Of the admin; mutations need its CSRF token in the header X-CSRFToken."""
+
+    def authenticate_header(self, request: Any) -> str:
+        return 'Bearer realm="weops"'

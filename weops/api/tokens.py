@@ -1,0 +1,70 @@
+"""Tokens: made, found again by what a client sends, limited, revoked. A token is shown once, when it is made."""
+
+import datetime as dt
+import hashlib
+import secrets
+from collections.abc import Collection
+
+from django.contrib.auth.models import User
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from weops.api.models import Token
+from weops.projects import access
+from weops.projects.access import EVERY_RIGHT, Right
+from weops.projects.models import Project
+
+PREFIX = "weops_"
+# The last use is written at most so often, so that a busy token costs no write per request.
+NOTE_EVERY = dt.timedelta(minutes=1)
+
+
+def issue(
+    user: User,
+    name: str,
+    *,
+    rights: Collection[Right] = EVERY_RIGHT,
+    project: Project | None = None,
+    expires_at: dt.datetime | None = None,
+) -> tuple[Token, str]:
+    """A new token and its text, which nobody can read again. `rights` are the most it can have; the user's own count too."""
+    text = PREFIX + secrets.token_urlsafe(32)
+    token = Token.objects.create(
+        user=user,
+        name=name,
+        digest=digest(text),
+        rights=sorted(rights),
+        project=project,
+        expires_at=expires_at,
+    )
+    return token, text
+
+
+def digest(text: str) -> str:
+    # The text is 256 random bits: a slow hash would guard nothing more.
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find(text: str) -> Token | None:
+    """The token that counts now, with its user limited to what the token allows; notes its use."""
+    now = timezone.now()
+    alive = Q(expires_at__isnull=True) | Q(expires_at__gt=now)
+    found = Token.objects.select_related("user").filter(alive, digest=digest(text), revoked_at__isnull=True)
+    token = found.filter(user__is_active=True).first()
+    if token is None:
+        return None
+    if token.last_used_at is None or now - token.last_used_at > NOTE_EVERY:
+        Token.objects.filter(pk=token.pk).update(last_used_at=Now())
+    access.limit(token.user, frozenset(map(Right, token.rights)), token.project_id)
+    return token
+
+
+def revoke(token: Token) -> None:
+    """It never counts again."""
+    Token.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=Now())
+
+
+def is_limited(token: object) -> bool:
+    """Whether it is a token that stands for less than its user."""
+    return isinstance(token, Token) and (token.project_id is not None or set(token.rights) < set(Right))

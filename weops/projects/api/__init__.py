@@ -1,0 +1,1 @@
+"""REST: projects and what belongs to them."""
