@@ -140,7 +140,7 @@ class Instances(Rows):
 class Executions(Rows):
     """Attempts of instances: one for each first run, retry, rerun and backfill."""
 
-    queryset = Execution.objects.all()
+    queryset = Execution.objects.select_related("instance")
     project_path = "instance__project_id"
     order = ("-id",)
     filterset_fields = ("instance",)
@@ -191,9 +191,17 @@ class Executions(Rows):
     @extend_schema(
         responses={(200, "text/event-stream"): OpenApiTypes.STR},
         filters=False,
-        parameters=[OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="A cursor.")],
+        parameters=[
+            OpenApiParameter("cursor", {"type": "integer", "minimum": 0}),
+            OpenApiParameter(
+                "Last-Event-ID",
+                {"type": "string", "pattern": "^[0-9]{1,13}$"},
+                OpenApiParameter.HEADER,
+                description="A cursor.",
+            ),
+        ],
     )
     @action(detail=True, filter_backends=[], pagination_class=None, url_path="log/stream")
     def stream_log(self, request: Request, **kwargs: Any) -> Any:
-        """The log as server-sent events while it is written: `data` is a JSON text, `id` the cursor after it."""
+        """The log as server-sent events while it is written: `lines`, `partial`, `waiting`, `end`; an id is a cursor."""
         return logs.stream(self.get_object(), request)

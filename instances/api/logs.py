@@ -1,45 +1,40 @@
 """Logs over HTTP: pages by cursor, ranges of bytes, server-sent events. Log text is hostile: it is never HTML here."""
 
-import asyncio
-import json
 import re
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
 from django.core.handlers.asgi import ASGIRequest
+from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
 from rest_framework.exceptions import ValidationError
 
 from instances.engine import logs
+from instances.engine.logs import live
 from instances.models import Execution
+from weops.api import tokens
 from weops.api.errors import Wrong
+from weops.api.models import Token
+from weops.projects import access
+from weops.projects.access import Right
 
+T = TypeVar("T")
 MOST = 1024 * 1024
-_EVERYTHING = 1 << 40
-# Between two looks at a log that is being written, seconds; a comment line keeps proxies from hanging up.
-PAUSE = 0.5
-ALIVE_EVERY = 15
-# A stream ends by itself; the client goes on with Last-Event-ID.
-LONGEST = 3600
 
 
 def page(execution: Execution, given: Mapping[str, str]) -> dict[str, Any]:
-    found = _read(execution, _whole(given, "cursor", 0, 1 << 40), _whole(given, "limit", 256 * 1024, MOST, 1))
+    cursor, limit = _whole(given, "cursor", 0, 1 << 40), _whole(given, "limit", 256 * 1024, MOST, 1)
+    found = _read(lambda: logs.read(execution, cursor, limit))
     return {"text": found.text, "next_cursor": found.next_cursor, "done": found.done}
 
 
-def _read(execution: Execution, cursor: int, limit: int) -> logs.LogPage:
+def _read(ask: Callable[[], T]) -> T:
     try:
-        return logs.read(execution, cursor, limit)
+        return ask()
     except OSError as error:
-        raise Wrong(
-            503,
-            "log_unavailable",
-            f"The stored log cannot be read: {type(error).__name__}.",
-            "Try again later.",
-        ) from error
+        why = f"The stored log cannot be read: {type(error).__name__}."
+        raise Wrong(503, "log_unavailable", why, "Try again later.") from error
 
 
 def _whole(given: Mapping[str, str], name: str, default: int, most: int, least: int = 0) -> int:
@@ -53,7 +48,7 @@ def _whole(given: Mapping[str, str], name: str, default: int, most: int, least: 
 
 def raw(execution: Execution, wanted: str) -> HttpResponse:
     """The log as a file that no browser shows as a page; with `wanted` like `bytes=0-99`, `bytes=100-` or `bytes=-500` a part."""
-    body = _read(execution, 0, _EVERYTHING).text.encode()
+    body = _read(lambda: "".join(logs.pieces(execution))).encode()
     part = _range(wanted, len(body))
     response = HttpResponse(body if part is None else body[part[0] : part[1]], "text/plain; charset=utf-8")
     if part is not None:
@@ -85,52 +80,30 @@ def _range(wanted: str, size: int) -> tuple[int, int] | None:
 
 
 def stream(execution: Execution, request: Any) -> StreamingHttpResponse:
-    start = request.headers.get("Last-Event-ID", "0")
-    cursor = int(start) if start.isascii() and start.isdecimal() and len(start) <= 13 else 0
-    plain = request._request
-    chunks: Any = (
-        _without_blocking(execution, cursor)
-        if isinstance(plain, ASGIRequest)
-        else _blocking(execution, cursor)
-    )
-    response = StreamingHttpResponse(chunks, content_type="text/event-stream")
+    """The events of `engine.logs.live`, from the header Last-Event-ID or the parameter `cursor` on."""
+    cursor = request.headers.get("Last-Event-ID") or request.query_params.get("cursor") or "0"
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 13):
+        raise ValidationError({"cursor": "A cursor is a number of characters."})
+    if not isinstance(request._request, ASGIRequest):
+        raise Wrong(
+            501,
+            "no_streams",
+            "This server cannot stream.",
+            "Ask for pages of the log instead, again and again.",
+        )
+    project_id, user, token = execution.instance.project_id, request.user, request.auth
+
+    def allowed() -> bool:
+        now = tokens.still(token) if isinstance(token, Token) else None
+        who = now.user if now else User.objects.filter(pk=user.pk).first() if token is None else None
+        return who is not None and Right.VIEW in access.rights(who, project_id)
+
+    events = live.stream(execution.pk, int(cursor), viewer=user.pk, allowed=allowed)
+    response = StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8")
+    # A proxy that gathers the answer would make a live log a dead one.
     response["X-Accel-Buffering"] = "no"
     response["X-Content-Type-Options"] = "nosniff"
+    if not connection.in_atomic_block:
+        # A stream lasts; the connection that answered for it goes back to the pool now.
+        connection.close()
     return response
-
-
-def _events(execution_id: int, cursor: int) -> tuple[str, int, bool]:
-    """(events, the cursor after them, whether that was the end)"""
-    execution = Execution.objects.filter(pk=execution_id).first()
-    if execution is None:
-        return "event: end\ndata: {}\n\n", cursor, True
-    try:
-        found = logs.read(execution, cursor, 64 * 1024)
-    except OSError:
-        return 'event: problem\ndata: {"code": "log_unavailable"}\n\n', cursor, True
-    text = f"id: {found.next_cursor}\ndata: {json.dumps(found.text)}\n\n" if found.text else ""
-    return text + ("event: end\ndata: {}\n\n" if found.done else ""), found.next_cursor, found.done
-
-
-def _blocking(execution: Execution, cursor: int) -> Iterator[str]:
-    """For servers without an event loop: what there is now. The client comes again with Last-Event-ID."""
-    done, text = False, "start"
-    while text and not done:
-        text, cursor, done = _events(execution.pk, cursor)
-        yield text
-
-
-async def _without_blocking(execution: Execution, cursor: int) -> AsyncIterator[str]:
-    read = sync_to_async(_events)
-    begun = told = time.monotonic()
-    done = False
-    while not done and time.monotonic() - begun < LONGEST:
-        text, cursor, done = await read(execution.pk, cursor)
-        if text:
-            told = time.monotonic()
-            yield text
-            continue
-        if time.monotonic() - told > ALIVE_EVERY:
-            told = time.monotonic()
-            yield ": still running\n\n"
-        await asyncio.sleep(PAUSE)

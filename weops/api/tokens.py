@@ -4,6 +4,7 @@ import datetime as dt
 import hashlib
 import secrets
 from collections.abc import Collection
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db.models import Q
@@ -48,15 +49,25 @@ def digest(text: str) -> str:
 
 def find(text: str) -> Token | None:
     """The token that counts now, with its user limited to what the token allows; notes its use."""
-    now = timezone.now()
-    alive = Q(expires_at__isnull=True) | Q(expires_at__gt=now)
-    found = Token.objects.select_related("user").filter(alive, digest=digest(text), revoked_at__isnull=True)
-    token = found.filter(user__is_active=True).first()
-    if token is None:
-        return None
-    if token.last_used_at is None or now - token.last_used_at > NOTE_EVERY:
-        Token.objects.filter(pk=token.pk).update(last_used_at=Now())
-    access.limit(token.user, frozenset(map(Right, token.rights)), token.project_id)
+    token = _alive(digest=digest(text))
+    if token is not None:
+        now = timezone.now()
+        if token.last_used_at is None or now - token.last_used_at > NOTE_EVERY:
+            Token.objects.filter(pk=token.pk).update(last_used_at=Now())
+    return token
+
+
+def still(token: Token) -> Token | None:
+    """The same as it is now, for requests that last."""
+    return _alive(pk=token.pk)
+
+
+def _alive(**which: Any) -> Token | None:
+    counts = Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now())
+    rows = Token.objects.select_related("user").filter(counts, revoked_at__isnull=True, user__is_active=True)
+    token = rows.filter(**which).first()
+    if token is not None:
+        access.limit(token.user, frozenset(map(Right, token.rights)), token.project_id)
     return token
 
 
