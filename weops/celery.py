@@ -32,6 +32,7 @@ from instances.operations.worker import Applier  # noqa: E402
 from instances.runners import registry  # noqa: E402
 from weops.alarms import evaluate, sending  # noqa: E402
 from weops.alarms import retention as alarm_retention  # noqa: E402
+from weops.observe.pulse import pulse  # noqa: E402
 from weops.projects.models import ResourceGroup  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -101,13 +102,14 @@ def tick() -> None:
     """Generates what is due, sweeps what time has changed, finds operations that stand still, looks after plans."""
     close_old_connections()
     try:
-        generation.tick()
-        maintenance.sweep()
-        operation_hints.send(records.stalled(settings.WEOPS_HINT_SECONDS))
-        for plan_id in plans.unfinished():
-            _advancer.take(plan_id)
-        for for_each_id in traversals.unfinished():
-            _traverser.take(for_each_id)
+        with pulse("tick"):
+            generation.tick()
+            maintenance.sweep()
+            operation_hints.send(records.stalled(settings.WEOPS_HINT_SECONDS))
+            for plan_id in plans.unfinished():
+                _advancer.take(plan_id)
+            for for_each_id in traversals.unfinished():
+                _traverser.take(for_each_id)
     finally:
         close_old_connections()
 
@@ -117,10 +119,11 @@ def alarms() -> None:
     """Finds what rules alarm about and whom to tell; sending has a thread of its own."""
     close_old_connections()
     try:
-        evaluate.evaluate()
-        sending.work()
-        if sending.is_owed():
-            _sender.wake()
+        with pulse("alarms"):
+            evaluate.evaluate()
+            sending.work()
+            if sending.is_owed():
+                _sender.wake()
     finally:
         close_old_connections()
 
@@ -129,9 +132,10 @@ def alarms() -> None:
 def hourly() -> None:
     close_old_connections()
     try:
-        alarm_retention.hourly(settings.WEOPS_RETENTION_DAYS)
-        maintenance.hourly()
-        retention.hourly(settings.WEOPS_RECORD_DAYS)
+        with pulse("hourly"):
+            alarm_retention.hourly(settings.WEOPS_RETENTION_DAYS)
+            maintenance.hourly()
+            retention.hourly(settings.WEOPS_RECORD_DAYS)
     finally:
         close_old_connections()
 
@@ -210,6 +214,14 @@ def publish_for_each(for_each_id: int) -> None:
         advance_traversals.apply_async(
             (for_each_id,), queue=CONTROL, producer=producer, expires=60, **_RETRIED_ONCE
         )
+
+
+def broker_answers() -> None:
+    """Raises unless the broker answers, within a few seconds."""
+    with app.connection_for_write() as link:
+        link.ensure_connection(max_retries=1, interval_start=0, timeout=2)
+        # Some transports connect only now.
+        link.default_channel.close()
 
 
 hints.register(publish)

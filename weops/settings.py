@@ -44,6 +44,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "weops.observe.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -198,11 +199,22 @@ SPECTACULAR_SETTINGS = {
     ],
 }
 
+
+# Monitoring: who may read /metrics besides superusers, and for how many seconds an answer is kept.
+WEOPS_METRICS_TOKEN = env.text("WEOPS_METRICS_TOKEN")
+WEOPS_METRICS_NETWORKS = env.listed("WEOPS_METRICS_NETWORKS")
+WEOPS_METRICS_SECONDS = env.seconds("WEOPS_METRICS_SECONDS", 5)
+
+# WEOPS_LOG_FORMAT=json: one JSON object a line, with request and execution ids.
+_LOG_FORMAT = "json" if env.text("WEOPS_LOG_FORMAT").lower() == "json" else "line"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+        "json": {"()": "weops.observe.context.JsonLines"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": _LOG_FORMAT}},
     # urllib3 writes the whole address of each request, with whatever is secret in it; the layout of graphs forty lines a graph.
     "loggers": {name: {"level": "WARNING"} for name in ("urllib3", "rust-sugiyama", "connected_components")},
     "root": {"handlers": ["console"], "level": env.text("WEOPS_LOG_LEVEL", "INFO")},

@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from weops import health
+from weops.observe import metrics
 
 admin.autodiscover()
 
@@ -13,5 +14,6 @@ urlpatterns = [
     path("healthz", health.alive, name="healthz"),
     path("readyz", health.ready, name="readyz"),
     path("api/", include("weops.api.urls")),
+    path("metrics", metrics.view, name="metrics"),
     path("admin/", admin.site.urls),
 ]

@@ -26,6 +26,7 @@ from instances.engine.lifecycle import Claimed, Result
 from instances.engine.logs import LogWriter, heads
 from instances.engine.supervise import HOST, Run, supervise
 from instances.models import WorkerProcess
+from weops.observe import context, traces
 from weops.projects.models import ResourceGroup
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,10 @@ class Runtime:
             run.control.cancel("shutdown")
         sink = self.logs.sink(claimed.execution_id)
         try:
-            return supervise(run, sink, self.worker)
+            with context.running(claimed.execution_id, claimed.instance_id, claimed.task_id):
+                result = supervise(run, sink, self.worker)
+                traces.executed(claimed, result.ok, result.error_code)
+            return result
         finally:
             sink.close()
             # Idle for as long as the task ran: give the connection back before the next statement needs one.

@@ -35,6 +35,7 @@ __all__ = [
     "Measure",
     "Message",
     "Notice",
+    "Pulse",
     "Rule",
     "Target",
     "Watch",
@@ -323,3 +324,14 @@ class Cursor(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Pulse(models.Model):
+    """When a task of beat last ran to its end, and for how long: `tick`, `alarms`, `hourly`."""
+
+    name = models.CharField(primary_key=True, max_length=16)
+    at = models.DateTimeField(db_default=Now())
+    seconds = models.FloatField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.at}"

@@ -1,0 +1,1 @@
+"""What operators of the deployment see of it: health, metrics, structured logs, traces."""
