@@ -28,8 +28,8 @@ OPERATORS = MEMBERS - {VERA}
 AUTHORS = OPERATORS - {OMAR}
 PAGES = {"changelist", "add", "change", "delete", "history"}
 
-# For everybody, signed in or not.
-OPEN = {"home", "healthz", "readyz"}
+# For everybody, signed in or not; metrics have a guard of their own (tests/observe/test_metrics.py).
+OPEN = {"home", "healthz", "readyz", "metrics"}
 # Django's and the theme's own, which are about no project: what they show is tested where it is used.
 THEIRS = {
     None, "search", "index", "login", "logout", "password_change", "password_change_done", "autocomplete", "jsi18n",
