@@ -39,6 +39,7 @@ _BY_DEFAULT = {
     "upstream_failure": "wait",
     "allow_downstream": True,
     "outputs": [],
+    **dict.fromkeys(Task.LIMITS),
 }
 # On record in each version, but who owns a task changes nothing of what runs.
 _NO_NEW_VERSION = {"owner"}

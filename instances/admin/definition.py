@@ -112,7 +112,13 @@ class ResourceGroupAdmin(ScopedAdmin):
     project_path = None
     list_display = ("name", "enabled", "use_cell", "ready_cell", "queue", "description")
     search_fields = ("name",)
-    fields = (("name", "slots"), "enabled", "description")
+    fields = (
+        ("name", "slots"),
+        "enabled",
+        "description",
+        ("memory_limit", "cpu_limit"),
+        ("files_limit", "output_limit"),
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).annotate(taken=_holding())

@@ -131,6 +131,8 @@ class TaskAdmin(ScopedAdmin):
                     ("priority", "self_dependency"),
                     ("retry_limit", "retry_wait"),
                     ("run_timeout", "wait_timeout"),
+                    ("memory_limit", "cpu_limit"),
+                    ("files_limit", "output_limit"),
                     ("rerun_allowed", "dry_run"),
                 )
             },

@@ -19,6 +19,25 @@ LIMITS = (
 
 OF_TYPES = (
     Error(
+        "SPARK_UNAVAILABLE",
+        "This worker cannot start Spark.",
+        ("No Java is installed on it.", "Neither pyspark nor a spark-submit is."),
+        "Install what the message names on the workers of the resource group; docs/task-types.md tells how.",
+    ),
+    Error(
+        "BAD_APPLICATION_PARAMETER",
+        "An application parameter of the rerun is not allowed.",
+        ("It is none of the sizes and switches that may be set for one run.",),
+        "Rerun without it; who may edit the task can set any configuration there.",
+        retryable=False,
+    ),
+    Error(
+        "SPARK_SQL_ERROR",
+        "Spark refused a statement, or failed while it ran.",
+        ("The statement is wrong.", "A table or column is missing.", "The data cannot be read or converted."),
+        "The message names the statement and Spark's own error class; the driver's log has the rest.",
+    ),
+    Error(
         "HTTP_STATUS",
         "The server answered with a status that the task does not expect.",
         (

@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from json import loads
 
@@ -17,13 +17,15 @@ from instances.engine.logs import Sink, diagnosis
 from instances.engine.parameters import ParameterError
 from instances.models import Task, TaskVersion
 from instances.runners import registry
-from instances.runners.base import REASON_SHUTDOWN, Control, Outcome, RunSpec, cancelled_outcome
+from instances.runners.base import REASON_SHUTDOWN, Control, Limits, Outcome, RunSpec, cancelled_outcome
+from instances.runners.limits import stricter
 from weops.projects.models import DataSource
 
 log = logging.getLogger(__name__)
 HOST = socket.gethostname()
 # Seconds between two looks for a database that is away.
 _DATABASE_PAUSE = 0.5
+_MB = 1_000_000
 
 
 class Refused(Exception):
@@ -64,9 +66,20 @@ def _reveal(what: str, reveal: Callable[[], str]) -> str:
         raise Refused("UNREADABLE_SECRET", f"{what}: {error}") from error
 
 
+def _limits(columns: Sequence[int | None]) -> Limits:
+    """Of `Task.LIMITS`: megabytes of memory, seconds, files, megabytes of output."""
+    memory, cpu, files, output = columns
+    return Limits(
+        memory=memory * _MB if memory else None, cpu=cpu, files=files, output=output * _MB if output else None
+    )
+
+
 _DEFINITION = """
 SELECT v.code, v.definition::text, t.name, t.run_timeout, t.data_source_id, w.name, p.name,
-       EXISTS (SELECT 1 FROM instances_task_secrets s WHERE s.task_id = t.id)
+       EXISTS (SELECT 1 FROM instances_task_secrets s WHERE s.task_id = t.id),
+       (SELECT e.application_parameters::text FROM instances_execution e WHERE e.id = %s),
+       (SELECT ARRAY[g.memory_limit, g.cpu_limit, g.files_limit, g.output_limit]
+        FROM projects_resourcegroup g WHERE g.id = %s)
 FROM instances_taskversion v JOIN instances_task t ON t.id = v.task_id JOIN instances_workflow w ON w.id = t.workflow_id
 JOIN projects_project p ON p.id = w.project_id WHERE v.id = %s
 """
@@ -76,8 +89,19 @@ def prepare(claimed: Claimed) -> RunSpec:
     """Everything the runner needs, resolved now. Raises ParameterError or Refused."""
     # One statement for what every run needs: loading whole models took longer than starting the child.
     with connection.cursor() as cursor:
-        cursor.execute(_DEFINITION, [claimed.version_id])
-        code, definition, task, run_timeout, source_id, workflow, project, has_secrets = cursor.fetchone()
+        cursor.execute(_DEFINITION, [claimed.execution_id, claimed.group_id, claimed.version_id])
+        (
+            code,
+            definition,
+            task,
+            run_timeout,
+            source_id,
+            workflow,
+            project,
+            has_secrets,
+            application,
+            of_group,
+        ) = cursor.fetchone()
     version = TaskVersion(
         pk=claimed.version_id, task_type=claimed.task_type, code=code, definition=loads(definition)
     )
@@ -105,6 +129,10 @@ def prepare(claimed: Claimed) -> RunSpec:
             "WEOPS_LIFE_ROUND": str(claimed.life_round),
             "WEOPS_TRY": str(claimed.try_number),
         },
+        application_parameters=loads(application or "{}"),
+        limits=stricter(
+            _limits([version.definition.get(name) for name in Task.LIMITS]), _limits(of_group or [None] * 4)
+        ),
         run_timeout=run_timeout.total_seconds() if run_timeout else None,
         kill_grace=settings.WEOPS_KILL_GRACE_SECONDS,
     )

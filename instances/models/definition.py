@@ -33,6 +33,7 @@ from weops.projects.models import (
     Calendar,
     DataSource,
     Folder,
+    Limited,
     Project,
     ResourceGroup,
     name_validator,
@@ -63,7 +64,7 @@ class Workflow(models.Model):
             raise ValidationError({"folder": "The folder belongs to another project."})
 
 
-class Task(models.Model):
+class Task(Limited):
     """A definition. Saving through `instances.definitions.submit` makes a numbered version of it."""
 
     workflow = models.ForeignKey(Workflow, models.PROTECT, related_name="tasks", db_index=False)

@@ -15,7 +15,7 @@ from instances.engine.schedule import Cycle
 from instances.engine.states import SelfDependency
 from instances.engine.zone import zone_problem
 from instances.models import Task
-from instances.operations.parsing import OptionError, flag, one_of, only, texts
+from instances.operations.parsing import OptionError, application_parameters, flag, one_of, only, texts
 from weops.projects import access
 from weops.projects.access import Right
 from weops.projects.models import Project, ResourceGroup
@@ -95,7 +95,7 @@ def parse(given: Mapping[str, Any], *, user: User | None, now: dt.datetime | Non
         self_dependency=self_dependency,
         resource_group_id=_resource_group(given.get("resource_group")),
         parameters=texts(given, "parameters"),
-        application_parameters=texts(given, "application_parameters"),
+        application_parameters=application_parameters(given),
         check_parents=flag(given, "check_parents"),
         ignore_events=flag({"ignore_events": True, **given}, "ignore_events"),
         reprocess=one_of(Reprocess, given, "reprocess", Reprocess.ALL),

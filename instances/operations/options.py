@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from instances.engine.states import SelfDependency
-from instances.operations.parsing import OptionError, flag, one_of, only, texts
+from instances.operations.parsing import OptionError, application_parameters, flag, one_of, only, texts
 
 
 class Scope(StrEnum):
@@ -91,7 +91,7 @@ class RerunOptions:
             check_previous=flag(given, "check_previous"),
             ignore_events=flag(given, "ignore_events"),
             parameters=texts(given, "parameters"),
-            application_parameters=texts(given, "application_parameters"),
+            application_parameters=application_parameters(given),
             self_dependency=_self_dependency(given.get("self_dependency") or ""),
             parallelism=_parallelism(given.get("parallelism")),
             code=one_of(Code, given, "code", Code.LATEST),

@@ -7,6 +7,8 @@ from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
+from instances.runners import spark_parameters
+
 # What is kept on record of every operation, shown in lists, and copied to each instance has an end.
 MOST_TEXTS, MOST_CHARS = 200, 128 * 1024
 MOST_SAID = 500
@@ -28,6 +30,14 @@ def only(given: Mapping[str, Any], known: Collection[str]) -> None:
     if unknown := sorted(set(given) - set(known)):
         there_are = f"there are {', '.join(known)}" if known else "there are none"
         raise OptionError(unknown[0], f"There is no option {unknown[0]!r}; {there_are}.")
+
+
+def application_parameters(given: Mapping[str, Any]) -> dict[str, str]:
+    """Spark's configuration for one run. Only what cannot run code: whoever asks need not be allowed to edit tasks."""
+    found = texts(given, "application_parameters")
+    if why := spark_parameters.fault(found):
+        raise OptionError("application_parameters", why)
+    return found
 
 
 def one_of(kind: type[StrEnum], given: Mapping[str, Any], name: str, default: Any) -> Any:

@@ -47,6 +47,7 @@ _READ_SIZE = 256 * 1024
 _RESCAN_SECONDS = 1.0  # while killing: how often to look for what was forked meanwhile
 _MAX_DRAIN_READS = 64
 REPORT = "report.json"
+WORK_DIRECTORY = "@work-directory@"
 _LONGEST_REPORT = 64 * 1024
 _OOM_SCORE = b"500"
 
@@ -54,8 +55,9 @@ _OOM_SCORE = b"500"
 @dataclass(frozen=True, slots=True)
 class Program:
     """What to start: the command (an absolute path first) gets the path of `code`'s file as its next argument, then
-    `arguments`. `environment`: variables besides those of every child. `reports`: a program of ours, which may leave
-    `report.json` in its working directory: {"code": error code, "message": text}, of what made it fail."""
+    `arguments`. `environment`: variables besides those of every child; WORK_DIRECTORY in it or in the command stands for
+    the working directory's path. `reports`: a program of ours, which may leave `report.json` there: {"code": error code,
+    "message": text}, of what made it fail."""
 
     command: Sequence[str]
     code: str
@@ -63,6 +65,8 @@ class Program:
     arguments: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     reports: bool = False
+    # More files of its working directory: name -> text.
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_program(
@@ -106,11 +110,18 @@ def _spawn(program: Program, spec: RunSpec, directory: Path, token: str, host: H
     directory.mkdir(mode=0o700)
     script = directory / program.file_name
     script.write_text(program.code, encoding="utf-8", errors="surrogateescape", newline="")
-    environment = child_environment(spec, directory, token, {**host.environment, **program.environment})
-    command = limited([*program.command, str(script), *program.arguments], spec.limits)
+    written = [script, *(directory / name for name in program.files)]
+    for path, text in zip(written[1:], program.files.values(), strict=True):
+        path.write_text(text, encoding="utf-8")
+    environment = child_environment(spec, directory, token, host.environment) | {
+        name: value.replace(WORK_DIRECTORY, str(directory)) for name, value in program.environment.items()
+    }
+    start = [word.replace(WORK_DIRECTORY, str(directory)) for word in program.command]
+    command = limited([*start, str(script), *program.arguments], spec.limits)
     if user is not None:
         os.chown(directory, user.pw_uid, user.pw_gid)
-        os.chown(script, user.pw_uid, user.pw_gid)
+        for path in written:
+            os.chown(path, user.pw_uid, user.pw_gid)
     read_end, write_end = os.pipe()
     try:
         # No preexec_fn: with it Python cannot use vfork, which is what keeps this fast and safe among

@@ -45,7 +45,7 @@ class PythonRunner(TaskType):
     def check(self, settings: Mapping[str, Any], code: str) -> list[str]:
         problems = [problem] if (problem := exits.unusable(code)) else []
         if not settings.get("python") and not problems:
-            problems += _syntax_errors(code)  # of another interpreter the version, so the grammar, is unknown
+            problems += syntax_errors(code)  # of another interpreter the version, so the grammar, is unknown
         return problems
 
     def run(self, spec: RunSpec, log: LogSink, control: Control) -> Outcome:
@@ -58,7 +58,7 @@ class PythonRunner(TaskType):
         return run_program(program, spec, log, control, self._host, exits.judge)
 
 
-def _syntax_errors(code: str) -> list[str]:
+def syntax_errors(code: str) -> list[str]:
     """Parses only; time expressions stand where a number, or a part of a text or name, will."""
     try:
         with warnings.catch_warnings():

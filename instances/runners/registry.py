@@ -10,8 +10,10 @@ from instances.runners.base import Runner
 from instances.runners.for_each import ForEachRunner
 from instances.runners.host import Host
 from instances.runners.http import HttpRunner
+from instances.runners.pyspark import PySparkRunner
 from instances.runners.python import PythonRunner
 from instances.runners.shell import ShellRunner
+from instances.runners.spark_sql import SparkSqlRunner
 from instances.runners.sql import SqlRunner
 from instances.runners.virtual import VirtualRunner
 
@@ -70,6 +72,8 @@ def configure(host: Host) -> None:
         PythonRunner(host),
         SqlRunner(host),
         HttpRunner(host),
+        SparkSqlRunner(host),
+        PySparkRunner(host),
         VirtualRunner(),
         ForEachRunner(host),
     )

@@ -18,6 +18,19 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+# Spark: backslashes escape in strings, double quotes are strings, too, names stand in backticks, nothing in dollars.
+_SPARK_TOKEN = re.compile(
+    r"""
+      (?P<space>\s+|--[^\n]*)
+    | (?P<comment>/\*)
+    | (?P<string>'(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*")
+    | (?P<name>`[^`]*(?:``[^`]*)*`)
+    | (?P<word>[^\W\d]\w*)
+    | (?P<other>\d[\w.]*|.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+POSTGRESQL, SPARK = _TOKEN, _SPARK_TOKEN
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 
 
@@ -40,18 +53,18 @@ class Statement:
         return line, len(before) - before.rfind("\n")
 
 
-def split(script: str) -> list[Statement]:
+def split(script: str, dialect: re.Pattern[str] = POSTGRESQL) -> list[Statement]:
     """Raises SqlSyntaxError. Knows strings, quoted names, dollar quotes, nested comments, brackets (rules
     hold several statements in them) and SQL-standard function bodies (BEGIN ATOMIC ... END)."""
-    return list(_statements(script))
+    return list(_statements(script, dialect))
 
 
-def _statements(script: str) -> Iterator[Statement]:
+def _statements(script: str, dialect: re.Pattern[str]) -> Iterator[Statement]:
     start = end = -1  # of the statement being read: its first token, and behind its last
     words: list[str] = []
     depth = blocks = 0
     line, counted = 1, 0
-    for kind, begin, stop in _tokens(script):
+    for kind, begin, stop in _tokens(script, dialect):
         piece = script[begin:stop]
         if piece == ";" and depth <= 0 and blocks == 0:
             if start >= 0:
@@ -82,10 +95,10 @@ def _block_change(words: list[str], word: str, blocks: int) -> int:
     return -1 if word == "end" else 0
 
 
-def _tokens(script: str) -> Iterator[tuple[str, int, int]]:
+def _tokens(script: str, dialect: re.Pattern[str]) -> Iterator[tuple[str, int, int]]:
     """(kind, begin, end) of everything that is not blank or comment."""
     position = 0
-    while match := _TOKEN.match(script, position):
+    while match := dialect.match(script, position):
         kind, begin, position = str(match.lastgroup), match.start(), match.end()
         if kind == "comment":
             position = _comment_end(script, begin)
@@ -94,7 +107,7 @@ def _tokens(script: str) -> Iterator[tuple[str, int, int]]:
             if close < 0:
                 raise _unclosed(script, begin, f"the dollar quote {match.group()}")
             yield kind, begin, (position := close + len(match.group()))
-        elif kind == "other" and match.group() in "'\"":
+        elif kind == "other" and match.group() in ("'\"`" if dialect is SPARK else "'\""):
             raise _unclosed(script, begin, "a string" if match.group() == "'" else "a quoted name")
         elif kind != "space":
             yield kind, begin, position

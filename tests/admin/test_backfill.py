@@ -94,7 +94,7 @@ class TestForm:
             "first_of_month": "on", "reprocess": "failed", "order": "REVERSE", "parallelism": "1",
             "self_dependency": "serial", "on_failure": "stop", "check_parents": "on",
             "resource_group": world.ours.group.pk, "parameter_name": ["a", ""], "parameter_value": ["1", ""],
-            "application_name": ["b", ""], "application_value": ["2", ""],
+            "application_name": ["spark.executor.cores", ""], "application_value": ["2", ""],
         }  # fmt: skip
         client = as_user(OMAR)
         answer = client.post(ADD, {**asked, "apply": "1", "token": token(client.post(ADD, asked))})
@@ -105,7 +105,7 @@ class TestForm:
             "ranges": [["2013-01-01", "2013-01-02"], ["2013-02-01", "2013-02-01"]], "timezone": "Asia/Tokyo",
             "window_start": "08:00", "window_end": "09:00", "first_of_month": True, "order": "REVERSE",
             "parallelism": None, "self_dependency": "serial", "resource_group_id": world.ours.group.pk,
-            "parameters": {"a": "1"}, "application_parameters": {"b": "2"}, "check_parents": True,
+            "parameters": {"a": "1"}, "application_parameters": {"spark.executor.cores": "2"}, "check_parents": True,
             "ignore_events": False, "reprocess": "failed", "on_failure": "stop",
         }  # fmt: skip
 

@@ -9,13 +9,22 @@ from tests.runners.support import Sink, spec
 
 
 def test_types():
-    assert registry.types() == ["FOR_EACH", "HTTP", "PYTHON", "SHELL", "SQL", "VIRTUAL"]
+    assert registry.types() == [
+        "FOR_EACH",
+        "HTTP",
+        "PYSPARK",
+        "PYTHON",
+        "SHELL",
+        "SPARK_SQL",
+        "SQL",
+        "VIRTUAL",
+    ]
     for name in registry.types():
         assert registry.get(name).type == name
 
 
 def test_unknown_type_names_the_known_ones():
-    with pytest.raises(registry.UnknownTaskType, match=r"'SPARK'.*PYTHON, SHELL, SQL"):
+    with pytest.raises(registry.UnknownTaskType, match=r"'SPARK'.*PYTHON, SHELL, SPARK_SQL"):
         registry.get("SPARK")
 
 

@@ -101,7 +101,45 @@ class Folder(models.Model):
             folder = folder.parent
 
 
-class ResourceGroup(models.Model):
+class Limited(models.Model):
+    """What one run may use at most; empty: no limit of its own."""
+
+    memory_limit = models.PositiveIntegerField(
+        "memory limit (MB)",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(16)],
+        help_text="Of all processes of a run together; more ends it with OUT_OF_MEMORY.",
+    )
+    cpu_limit = models.PositiveIntegerField(
+        "CPU time limit (seconds)",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Of all processes of a run together; more ends it with CPU_TIME.",
+    )
+    files_limit = models.PositiveIntegerField(
+        "open files",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(16)],
+        help_text="That each process may have at once.",
+    )
+    output_limit = models.PositiveIntegerField(
+        "output limit (MB)",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Of what a run may print; more ends it with OUTPUT_LIMIT. The log keeps the first and last 8 MB.",
+    )
+
+    LIMITS = ("memory_limit", "cpu_limit", "files_limit", "output_limit")
+
+    class Meta:
+        abstract = True
+
+
+class ResourceGroup(Limited):
     """A pool of slots; each has a Celery queue of its own, named `weops.g.<id>`."""
 
     name = models.CharField(max_length=100, unique=True, validators=[name_validator])
