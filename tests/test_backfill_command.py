@@ -53,7 +53,8 @@ def test_every_option_reaches_the_plan() -> None:
     command(
         "create", "--task", name, "--range", "2013-01-01", "2013-02-01..2013-02-02", "--yes", "--timezone", "Asia/Tokyo",
         "--window", "08:00-09:30", "--order", "REVERSE", "--parallelism", 3, "--resource-group", group.pk,
-        "--parameters", json.dumps({"a": "1"}), "--application-parameters", json.dumps({"spark.task.cpus": "2"}), "--check-parents",
+        "--parameters", json.dumps({"a": "1"}), "--application-parameters", json.dumps({"spark.task.cpus": "2"}),
+            "--check-parents",
         "--wait-for-events", "--reprocess", "failed", "--on-failure", "stop", "--first-of-month", "--name", "lost hours",
         "--reason", "ticket 7", "--downstream", "chosen", "--chosen", child.pk,
     )  # fmt: skip
@@ -65,7 +66,8 @@ def test_every_option_reaches_the_plan() -> None:
         "ranges": [["2013-01-01", "2013-01-01"], ["2013-02-01", "2013-02-02"]],
         "timezone": "Asia/Tokyo", "window_start": "08:00", "window_end": "09:30", "first_of_month": True,
         "order": "REVERSE", "parallelism": 3, "self_dependency": "", "resource_group_id": group.pk,
-        "parameters": {"a": "1"}, "application_parameters": {"spark.task.cpus": "2"}, "check_parents": True, "ignore_events": False,
+        "parameters": {"a": "1"}, "application_parameters": {"spark.task.cpus": "2"},
+        "check_parents": True, "ignore_events": False,
         "reprocess": "failed", "on_failure": "stop",
     }  # fmt: skip
     assert plan.total == 12

@@ -47,12 +47,13 @@ def limited(command: Sequence[str], limits: Limits) -> list[str]:
     if limits.cpu is not None:
         # Hard above soft: SIGXCPU first, which says why; SIGKILL for who ignores it.
         cpu = limits.cpu + _CPU_SLACK
-        steps.append(f"ulimit -H -t {cpu + _CPU_SLACK}; ulimit -S -t {cpu}")
+        steps.append(f"ulimit -S -t {cpu}; ulimit -H -t {cpu + _CPU_SLACK}")
     if limits.memory is not None:
         steps.append(f"ulimit -d {max(_MAPPED * limits.memory, _LEAST_MAPPED) // 1024}")
     if not steps:
         return list(command)
-    return ["/bin/sh", "-c", "; ".join([*steps, 'exec "$@"']), "sh", *command]
+    # One that cannot be set is looser than what the worker itself has.
+    return ["/bin/sh", "-c", " 2>/dev/null; ".join([*steps, 'exec "$@"']), "sh", *command]
 
 
 @dataclass(frozen=True, slots=True)
