@@ -58,7 +58,7 @@ PROPERTIES: Final[Mapping[str, Schema]] = {
 
 
 class SparkRunner(TaskType):
-    codes = (UNAVAILABLE, BAD_PARAMETER)
+    codes: tuple[str, ...] = (UNAVAILABLE, BAD_PARAMETER)
 
     def __init__(self, host: Host) -> None:
         self._host = host
