@@ -34,7 +34,7 @@ DEPENDENCY_LOCK = int.from_bytes(b"weopsdep", "big")
 _KEPT = ("status", "current_version", "generated_until", "next_due_at", "updated_at")
 _NOT_DEFINED = {"id", "created_at", *_KEPT}
 # Columns that came later: as they are by default, versions say nothing of them, so that older ones still say the same.
-_BY_DEFAULT = {
+_BY_DEFAULT: dict[str, Any] = {
     "trigger_policy": "ALL_SUCCESS",
     "upstream_failure": "wait",
     "allow_downstream": True,

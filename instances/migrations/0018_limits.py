@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('instances', '0015_for_each'),
+        ('instances', '0017_policies_and_outputs'),
     ]
 
     operations = [
