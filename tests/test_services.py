@@ -60,7 +60,9 @@ def database() -> Iterator[str]:
 def engine_tests(database: str, broker: str, *words: str) -> str:
     """Runs pytest with these servers; the line that sums it up. Fails with its output."""
     environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("WEOPS_TEST_", "PYTEST_"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("WEOPS_TEST_", "PYTEST_", "WEOPS_PG_"))
     }
     environment |= {"DATABASE_URL": database, "CELERY_BROKER_URL": broker}
     command = [sys.executable, "-m", "pytest", "-m", "engine", "-q", "--maxfail=3", *words]
