@@ -29,6 +29,7 @@ _EXECUTIONS: dict[ExecutionState, tuple[str, str]] = {
     ExecutionState.FAILED: ("red", "error"),
     ExecutionState.SUCCESS: ("green", "check_circle"),
     ExecutionState.REQUEUED: ("grey", "low_priority"),
+    ExecutionState.DELEGATED: ("blue", "account_tree"),
     ExecutionState.CANCELLED: ("grey", "cancel"),
 }
 EXECUTION_LOOKS: dict[str, Look] = {
