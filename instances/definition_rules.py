@@ -176,10 +176,21 @@ def _runner(task: Task) -> Iterator[Fault]:
 
 def _inner(task: Task) -> Iterator[Fault]:
     yield from inner_tasks.faults(task)
-    if task.task_type == inner_tasks.FOR_EACH and task.pk is not None:
-        for inner in inner_tasks.members(task).select_related("workflow__project", "for_each"):
-            for column, messages in faults(inner, inner.dependencies.select_related("upstream")).items():
-                yield "inner_tasks", f"{inner.name}, {column.replace('_', ' ')}: {' '.join(messages)}"
+
+
+def inner_faults(task: Task) -> Faults:
+    """What is wrong with the inner tasks that a submit of `task` would submit with it; a draft may still lack them."""
+    if task.task_type != inner_tasks.FOR_EACH:
+        return {}
+    inner = list(inner_tasks.members(task).select_related("workflow__project", "for_each"))
+    wrong = [
+        f"{one.name}, {column.replace('_', ' ')}: {' '.join(messages)}"
+        for one in inner
+        for column, messages in faults(one, one.dependencies.select_related("upstream")).items()
+    ]
+    if not inner:
+        wrong = ["A For-each task runs inner tasks: save it as a draft, then add one."]
+    return {"inner_tasks": wrong} if wrong else {}
 
 
 def _parameters(task: Task) -> Iterator[Fault]:

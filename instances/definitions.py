@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.utils.duration import duration_string
 
 from instances import inner_tasks
-from instances.definition_rules import SCHEDULE_COLUMNS, faults
+from instances.definition_rules import SCHEDULE_COLUMNS, faults, inner_faults
 from instances.engine.schedule import Occurrence, Schedule, ScheduleError, next_occurrence
 from instances.engine.schedule import errors as schedule_errors
 from instances.engine.states import TaskStatus
@@ -57,6 +57,13 @@ def validate(task: Task, dependencies: Iterable[Dependency] | None = None) -> No
         raise ValidationError({column: list(messages) for column, messages in wrong.items()})
 
 
+def validate_whole(task: Task) -> None:
+    """The same of all that a submit of the saved `task` makes a version of: its inner tasks, too."""
+    validate(task)
+    if wrong := inner_faults(task):
+        raise ValidationError(wrong)
+
+
 def lock_dependencies() -> None:
     """Waits until no other transaction edits dependencies; held to the end of the present transaction."""
     with connection.cursor() as cursor:
@@ -81,7 +88,7 @@ def submit(
     """
     lock_dependencies()
     row = locked([task.pk]).get()
-    validate(row)
+    validate_whole(row)
     before = image(row)
     version = enact(row, user, note, now or timezone.now(), since)
     asked = Asked(user, source, note)

@@ -45,8 +45,6 @@ def faults(task: Task) -> Iterator[tuple[str, str]]:
     if task.task_type == FOR_EACH:
         if task.for_each_id is not None:
             yield "task_type", "A For-each task cannot be inside another one; choose another type."
-        elif task.pk is not None and not members(task).exists():
-            yield "task_type", "A For-each task runs inner tasks; add one first."
     elif task.pk is not None and task.inner_tasks.exists():
         yield (
             "task_type",

@@ -64,6 +64,7 @@ class _Tasks(Definition[Task]):
     fixed_words = "The owner of a task that exists is changed by the operation `owner`."
     choice_rights = {
         "workflow": Right.AUTHOR,
+        "for_each": Right.AUTHOR,
         "folder": Right.AUTHOR,
         "data_source": Right.AUTHOR,
         "secrets": Right.AUTHOR,
@@ -84,6 +85,8 @@ class _Tasks(Definition[Task]):
         related: Any = row
         if related.instances.exists():
             return "its instances are still there; take it offline instead"
+        if related.inner_tasks.exists():
+            return "it has inner tasks"
         return "other tasks wait for it" if related.dependents.exists() else ""
 
     @transaction.atomic

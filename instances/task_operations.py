@@ -189,7 +189,7 @@ class Submit(TaskOperation):
 
     def refusal(self, task: Task) -> str:
         try:
-            definitions.validate(task)
+            definitions.validate_whole(task)
         except ValidationError as error:
             return f"{task.name} cannot be scheduled: {' '.join(error.messages)}"
         return ""

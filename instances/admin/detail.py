@@ -14,11 +14,13 @@ from instances.admin.buttons import Button, buttons
 from instances.admin.looks import OPERATION_LOOKS, execution_badge, state_badge
 from instances.admin.operate_words import in_a_line
 from instances.admin.overlays import acknowledged_badge, frozen_badge
+from instances.admin.traversals import Panel, panel
 from instances.admin.why import ShownCause, of_page
 from instances.engine.errors import Error, explain
 from instances.engine.parameters import ParameterError
 from instances.engine.snapshot import Rendered, rendered
 from instances.engine.states import ACTIVE, FINAL, LABELS, ExecutionState, State
+from instances.insight.traversals import Place, place_of
 from instances.kinds import look_up
 from instances.models import Edge, Execution, Instance, OperationItem, StateChange
 from instances.operations.acknowledging import acknowledgements
@@ -123,10 +125,16 @@ class Page:
     overlays: list[SafeString]
     buttons: list[Button]
     times: list[tuple[str, SafeString]] = field(default_factory=list)
+    # Of a For-each instance, and of one inside it.
+    traversals: Panel | None = None
+    place: Place | None = None
 
 
-def build(instance: Instance, user: AnyUser, execution_id: str = "") -> Page:
-    """Reads the page of `instance`, showing the execution `execution_id`, or else the one of now or the last."""
+def build(instance: Instance, user: AnyUser, asked: Mapping[str, str] | None = None) -> Page:
+    """Reads the page of `instance`. `asked`: its address's parameters: `execution` is shown, or else the one of now or the
+    last; `traversals` (a state) and `after` choose a page of traversals."""
+    asked = asked or {}
+    execution_id = asked.get("execution", "")
     now = timezone.now()
     executions = list(
         Execution.objects.filter(instance=instance)
@@ -171,6 +179,8 @@ def build(instance: Instance, user: AnyUser, execution_id: str = "") -> Page:
         overlays=[badge for badge in (frozen_badge(instance), acknowledged_badge(seen)) if badge],
         buttons=buttons(instance, user, edges, seen),
         times=_times(instance),
+        traversals=panel(instance, asked.get("after", ""), asked.get("traversals", "")),
+        place=place_of(instance),
     )
 
 
@@ -189,7 +199,7 @@ def _selected(instance: Instance, executions: list[Execution], wanted: str) -> E
 
 
 def _ends(execution: Execution | None) -> bool:
-    return execution is not None and execution.state == ExecutionState.STOPPING
+    return execution is not None and execution.state in (ExecutionState.STOPPING, ExecutionState.DELEGATED)
 
 
 def _ran(instance: Instance, execution: Execution | None) -> tuple[Rendered, str]:

@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from instances import operations
-from instances.admin import detail, graphs, list_columns, list_tools, logview
+from instances.admin import detail, graphs, list_columns, list_tools, logview, traversals
 from instances.admin.listing import InstanceChangeList
 from instances.admin.looks import state_badge
 from instances.admin.operate import operate_view, set_view
@@ -108,7 +108,7 @@ class InstanceAdmin(ReadOnlyAdmin):
             instance.pk,
             instance.project.name,
             instance.task_id,
-            f" · {instance.traversal}" if instance.traversal else "",
+            f" · traversal {instance.traversal}" if instance.traversal else "",
             copy_button(instance.task_id, _("Copy the task's id")),
         )
 
@@ -218,6 +218,11 @@ class InstanceAdmin(ReadOnlyAdmin):
             path("<int:pk>/why/", view(self.why), name="instances_instance_why"),
             path("<int:pk>/lineage/", view(self.lineage), name="instances_instance_lineage"),
             path("<int:pk>/lineage/data/", view(self.lineage_data), name="instances_instance_lineage_data"),
+            path(
+                "<int:pk>/traversals/<int:number>/",
+                view(self.traversal),
+                name="instances_instance_traversal",
+            ),
             path("<int:pk>/log/<int:execution_id>/", view(self.log), name="instances_instance_log"),
             path(
                 "<int:pk>/log/<int:execution_id>/lines/",
@@ -259,7 +264,7 @@ class InstanceAdmin(ReadOnlyAdmin):
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         instance = self.visible(request, object_id)
-        page = detail.build(instance, request.user, request.GET.get("execution", ""))
+        page = detail.build(instance, request.user, request.GET)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -270,6 +275,11 @@ class InstanceAdmin(ReadOnlyAdmin):
             **(extra_context or {}),
         }
         return TemplateResponse(request, "instances/instance_detail.html", context)
+
+    def traversal(self, request: HttpRequest, pk: int, number: int) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        return traversals.view(self, request, pk, number)
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         return redirect("admin:instances_instance_change", object_id)

@@ -26,6 +26,7 @@ _EXECUTIONS: dict[ExecutionState, tuple[str, str]] = {
     ExecutionState.DISPATCHED: ("cyan", "outgoing_mail"),
     ExecutionState.RUNNING: ("blue", "progress_activity"),
     ExecutionState.STOPPING: ("orange", "stop_circle"),
+    ExecutionState.DELEGATED: ("blue", "repeat"),
     ExecutionState.FAILED: ("red", "error"),
     ExecutionState.SUCCESS: ("green", "check_circle"),
     ExecutionState.REQUEUED: ("grey", "low_priority"),

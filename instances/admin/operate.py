@@ -189,6 +189,7 @@ class Page:
             return {}
         offers: dict[str, Any] = {
             "parameters": operate_offers.parameters(self.choice),
+            "for_each": operate_offers.any_for_each(self.choice),
             "may_override": self.model_admin.has_right(self.request, Right.OVERRIDE, self.choice.only),
         }
         if form.by_hand:

@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth.models import User
 from django.http import QueryDict
+from django.utils.translation import gettext_lazy as _
 
 from instances.models.choices import SELF_DEPENDENCIES
 from instances.operations import OptionError
@@ -73,6 +74,11 @@ class RerunForm(OptionsForm):
         choices=_choices(Code),
         initial=Code.LATEST.value,
         widget=forms.RadioSelect,
+    )
+    failed_traversals = forms.BooleanField(
+        label=_("Only traversals that have not succeeded"),
+        required=False,
+        help_text=_("Of For-each tasks; else all traversals run again."),
     )
     parallelism = forms.IntegerField(
         label="At most so many at once",

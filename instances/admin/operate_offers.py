@@ -12,6 +12,7 @@ from instances.admin.detail import Neighbour, upstream_of
 from instances.admin.looks import state_badge
 from instances.admin.operate_choice import Choice
 from instances.engine.parameters import ParameterError, merge, resolve
+from instances.inner_tasks import FOR_EACH
 from instances.models import Instance, Task
 from instances.models.definition import parameter_layers
 from weops.console.present import plain_time
@@ -43,6 +44,12 @@ def parameters(choice: Choice) -> list[Parameter]:
             values.setdefault(name, []).append(value)
     read = _as_read(choice.only, tasks)
     return [Parameter(name, found[0], _note(name, found, read)) for name, found in sorted(values.items())]
+
+
+def any_for_each(choice: Choice) -> bool:
+    """Whether one of the chosen instances that are looked at has traversals."""
+    some = choice.rows.order_by("-data_time", "-id").values("task_id")[:MOST_ROOTS]
+    return Task.objects.filter(pk__in=some, task_type=FOR_EACH).exists()
 
 
 def _as_read(instance: Instance | None, tasks: list[Task]) -> dict[str, str]:

@@ -14,17 +14,19 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
 from events.admin.inlines import EmitterInline, ListenerInline
 from instances import definitions
-from instances.admin import setting_fields, task_run, task_steps, waits
+from instances.admin import setting_fields, task_inner, task_run, task_steps, waits
 from instances.admin.dependency_inline import DependencyInline
 from instances.admin.looks import TASK_LOOKS
 from instances.admin.task_form import TaskForm
 from instances.engine.schedule import ScheduleError, describe
 from instances.engine.schedule_types import CYCLE_FIELDS
 from instances.engine.states import TaskStatus
+from instances.inner_tasks import FOR_EACH
 from instances.models import Task, TaskVersion
 from instances.operations.backfill_options import MOST_TASKS
 from instances.run_once import RunOnce
@@ -57,7 +59,7 @@ class TaskAdmin(ScopedAdmin):
         "next_due_cell",
         "version_cell",
     )
-    list_filter = ("status", "task_type", "cycle_type")
+    list_filter = ("status", "task_type", "cycle_type", task_inner.InnerFilter)
     list_select_related = ("workflow__project", "resource_group", "owner", "calendar", "current_version")
     search_fields = ("name", "workflow__name", "=id")
     search_help_text = "Name, workflow or id"
@@ -78,6 +80,7 @@ class TaskAdmin(ScopedAdmin):
         "versions_list",
         "code_text",
         "owner_cell",
+        "inner_list",
     )
     fieldsets = (
         (
@@ -85,6 +88,7 @@ class TaskAdmin(ScopedAdmin):
             {
                 "fields": (
                     ("name", "status_cell"),
+                    "for_each",
                     ("workflow", "folder"),
                     ("owner", "resource_group"),
                     "description",
@@ -144,7 +148,7 @@ class TaskAdmin(ScopedAdmin):
 
     @admin.display(description="Status")
     def status_cell(self, task: Task) -> SafeString:
-        return badge(TASK_LOOKS, task.status)
+        return task_inner.status_badge(task) if task.for_each_id else badge(TASK_LOOKS, task.status)
 
     @admin.display(description="Workflow")
     def workflow_cell(self, task: Task) -> SafeString:
@@ -175,7 +179,7 @@ class TaskAdmin(ScopedAdmin):
         return obj.workflow.project_id if isinstance(obj, Task) and obj.workflow_id else None
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        fieldsets = super().get_fieldsets(request, obj)
+        fieldsets = task_inner.fieldsets(super().get_fieldsets(request, obj), request, obj)
         if obj is None:
             return fieldsets
         # The owner of a task that exists is changed by an operation, which its instances and the record know of.
@@ -193,6 +197,19 @@ class TaskAdmin(ScopedAdmin):
     @admin.display(description="Owner")
     def owner_cell(self, task: Task) -> Any:
         return task.owner.get_username() if task.owner else NOTHING
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        return (DependencyInline,) if task_inner.is_inner(request, obj) else self.inlines
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_foreignkey(db_field, request, **kwargs)
+        if db_field.name == "for_each" and field is not None and field.queryset is not None:
+            field.queryset = field.queryset.filter(task_type=FOR_EACH)
+        return field
+
+    @admin.display(description=_("Inner tasks"))
+    def inner_list(self, task: Task) -> Any:
+        return task_inner.inner_list(task) if task.pk else NOTHING
 
     @admin.display(description="Code")
     def code_text(self, task: Task) -> SafeString:
@@ -272,6 +289,9 @@ class TaskAdmin(ScopedAdmin):
         context["steps"] = task_steps.buttons(task, signed_in(request)) if task else []
         context["may_run"] = bool(task) and not barred(RunOnce(), task, signed_in(request))
         context["may_draft"] = status == TaskStatus.OFFLINE
+        context["add_inner"] = (
+            task_inner.add_address(task) if task and self.has_change_permission(request, task) else ""
+        )
         context["drifted"] = bool(task and definitions.drifted(task))
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -283,7 +303,16 @@ class TaskAdmin(ScopedAdmin):
             return
         note = form.cleaned_data.get("note", "")
         version = definitions.submit(task, user=signed_in(request), note=note, source="admin")
-        messages.info(request, f"Submitted: version {version.number} is scheduled.")
+        if task.for_each is None:
+            messages.info(request, f"Submitted: version {version.number} is scheduled.")
+            return
+        messages.info(
+            request,
+            _(
+                "Submitted: version %(number)s. A new step, or another order, holds once %(name)s is submitted."
+            )
+            % {"number": version.number, "name": task.for_each.name},
+        )
 
     def response_post_save_add(self, request: HttpRequest, obj: Task) -> HttpResponse:
         return redirect("admin:instances_task_change", obj.pk)

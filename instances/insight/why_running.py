@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from instances.engine.states import State
+from instances.engine.states import ExecutionState, State
 from instances.insight.answers import Cause
-from instances.models import Execution, LogChunk
+from instances.models import Execution, ForEachRun, LogChunk
 from weops.console.present import span
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ def running(case: Case) -> Cause:
     """Two queries."""
     instance = case.instance
     execution = Execution.objects.filter(pk=instance.execution_id or 0).select_related("lease").first()
+    if execution is not None and execution.state == ExecutionState.DELEGATED:
+        return _delegated(case)
     beat = _heartbeat(execution)
     worker = execution.worker if execution else ""
     if beat is not None and case.now - beat > _patience():
@@ -49,6 +51,30 @@ def running(case: Case) -> Cause:
         "running",
         _("It runs on worker %(name)s.") % {"name": worker or "?"},
         since=instance.start_time,
+        lines=lines,
+        fixes=case.fixes("terminate", "mark_success"),
+    )
+
+
+def _delegated(case: Case) -> Cause:
+    """The traversals of a For-each instance; one query more."""
+    run = ForEachRun.objects.filter(pk=case.instance.pk).first()
+    lines: tuple[str, ...] = ()
+    if run is not None:
+        over = run.success + run.failed + run.stopped
+        lines = (
+            _(
+                "%(over)d of %(total)d traversals are over, %(failed)d of them failed; %(active)d are under way."
+            )
+            % {"over": over, "total": run.total, "failed": run.failed, "active": run.active},
+        )
+    if case.state == State.TERMINATING:
+        words = _("It is being stopped; its inner instances are not confirmed dead yet.")
+        return Cause("terminating", words, since=case.since, lines=lines)
+    return Cause(
+        "running",
+        _("Its traversals are run; no worker is taken up by it."),
+        since=case.instance.start_time,
         lines=lines,
         fixes=case.fixes("terminate", "mark_success"),
     )

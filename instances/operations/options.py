@@ -65,7 +65,8 @@ LABELS: dict[type[StrEnum], dict[str, str]] = {
 @dataclass(frozen=True, slots=True)
 class RerunOptions:
     """`chosen`: ids of downstream instances, with range `chosen` only. `parameters` and `application_parameters`
-    override by name, for this life. `parallelism`: so many instances of a task at once, in place of its self-dependency."""
+    override by name, for this life. `parallelism`: so many instances of a task at once, in place of its self-dependency.
+    `failed_traversals`: For-each tasks run only those traversals again that have not succeeded."""
 
     scope: Scope = Scope.THIS
     range: Range = Range.WORKFLOW
@@ -78,6 +79,7 @@ class RerunOptions:
     self_dependency: str = ""
     parallelism: int | None = None
     code: Code = Code.LATEST
+    failed_traversals: bool = False
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Self:
@@ -95,6 +97,7 @@ class RerunOptions:
             self_dependency=_self_dependency(given.get("self_dependency") or ""),
             parallelism=_parallelism(given.get("parallelism")),
             code=one_of(Code, given, "code", Code.LATEST),
+            failed_traversals=flag(given, "failed_traversals"),
         )
         options._check()
         return options

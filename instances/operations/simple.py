@@ -60,6 +60,7 @@ class Rerun(InstanceOperation):
             self_dependency=options.self_dependency,
             parallelism=options.parallelism,
             code=options.code,
+            failed_traversals=options.failed_traversals,
         )
         return Changed(*lifecycle.rerun(ids, record.pk, life))
 
