@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -12,6 +13,7 @@ from instances.engine import dependencies as scopes
 from instances.engine import parameters, schedule
 from instances.engine.schedule import Cycle, ScheduleError
 from instances.engine.states import TaskStatus
+from instances.engine.trigger_policies import CHOICES, BadParent
 from instances.models import Dependency, Task
 from instances.models.definition import parameter_layers
 from instances.runners import registry, settings_schema
@@ -41,12 +43,17 @@ def faults(task: Task, dependencies: Iterable[Dependency]) -> Faults:
         found.update(error.message_dict)
     if "workflow" in found or "cycle_type" in found:
         return dict(found)
-    for check in _CHECKS:
+    dependencies = list(dependencies)
+    checks: list[Callable[[Task], Iterator[Fault]]] = [
+        *_CHECKS,
+        partial(_parameters, dependencies=dependencies),
+    ]
+    for check in checks:
         for column, message in check(task):
             # A column that is malformed already needs no second opinion.
             if message not in found[column]:
                 found[column].append(message)
-    found["dependencies"] += dependency_faults(task, list(dependencies))
+    found["dependencies"] += dependency_faults(task, dependencies)
     return {column: messages for column, messages in found.items() if messages}
 
 
@@ -64,10 +71,27 @@ def dependency_faults(task: Task, dependencies: list[Dependency]) -> list[str]:
         if upstream.pk in seen:
             wrong.append(f"{upstream.name} is listed twice; keep one line, with the scope that covers both.")
         seen.add(upstream.pk)
+        if not upstream.allow_downstream and task.for_each_id is None:
+            wrong.append(
+                f"{upstream.name} does not allow other tasks to depend on it; "
+                "ask its owner to switch that on, or remove the line."
+            )
         wrong += _scope_faults(task, dependency)
+        wrong += _bad_parent_faults(dependency)
     if task.pk is not None:
         wrong += _circles(task, seen - {task.pk})
     return wrong
+
+
+def _bad_parent_faults(dependency: Dependency) -> Iterator[str]:
+    chosen, minutes = dependency.bad_parents, dependency.parent_timeout
+    name = dependency.upstream.name
+    if unknown := sorted(set(chosen) - {one.value for one in CHOICES}):
+        yield f"{name}: choose among {', '.join(CHOICES)}, not {', '.join(unknown)}."
+    if BadParent.PARENT_TIMEOUT in chosen and not minutes:
+        yield f"{name}: say after how many minutes PARENT_TIMEOUT counts."
+    if BadParent.PARENT_TIMEOUT not in chosen and minutes is not None:
+        yield f"{name}: {minutes} minutes count only with PARENT_TIMEOUT; choose it, or clear the minutes."
 
 
 def _scope_faults(task: Task, dependency: Dependency) -> Iterator[str]:
@@ -193,8 +217,28 @@ def inner_faults(task: Task) -> Faults:
     return {"inner_tasks": wrong} if wrong else {}
 
 
-def _parameters(task: Task) -> Iterator[Fault]:
+# Types whose runs can set output parameters.
+WITH_OUTPUTS = ("SHELL", "PYTHON")
+
+
+def _outputs(task: Task) -> Iterator[Fault]:
+    if task.outputs and task.task_type not in WITH_OUTPUTS:
+        yield "outputs", "Only Shell and Python tasks can set output parameters; clear them."
+    for name in task.outputs:
+        try:
+            parameters.check_name(name)
+        except parameters.ParameterError as error:
+            yield "outputs", str(error)
+    if len(set(task.outputs)) < len(task.outputs):
+        yield "outputs", "A name is listed twice; keep one."
+
+
+def _parameters(task: Task, dependencies: Iterable[Dependency]) -> Iterator[Fault]:
     layers = parameter_layers(task)
+    given = {name: "" for dependency in dependencies for name in dependency.upstream.outputs}
+    if given and isinstance(layers[1], Mapping):
+        # Stronger than the workflow's, weaker than the task's own.
+        layers[1] = layers[1] | given
     if task.for_each is not None:
         layers = [
             *layers[:2],
@@ -249,5 +293,5 @@ _CHECKS: tuple[Callable[[Task], Iterator[Fault]], ...] = (
     _belongings,
     _runner,
     _inner,
-    _parameters,
+    _outputs,
 )

@@ -142,6 +142,13 @@ _ALL = (
         retryable=False,
     ),
     Error(
+        "BAD_OUTPUT",
+        "The output parameters of the run cannot be handed over.",
+        ("More was written to the file $WEOPS_OUTPUT than parameters may hold.",),
+        "Write a file's or a table's name in place of the data, then rerun.",
+        retryable=False,
+    ),
+    Error(
         "UNKNOWN_TASK_TYPE",
         "No runner is registered for the task's type.",
         ("The worker runs an older release.",),

@@ -30,16 +30,17 @@ i.self_dependency, i.lane, i.lane_limit, i.wait_since, i.ready_since, i.task_typ
 MAKE = """
     -- A retry keeps the snapshot of its life's first try; a first try takes the definition as it is now, or as it last ran.
     INSERT INTO instances_execution (instance_id, life_round, try_number, run_type, dry_run, state, resource_group_id,
-        serial_task_id, lane, lane_place, version_id, parameters, application_parameters, wait_started_at,
+        serial_task_id, lane, lane_place, version_id, inherited, parameters, application_parameters, wait_started_at,
         queue_started_at, hinted_at)
     SELECT p.id, p.life_round, p.tries, p.run_type, t.dry_run, 'dispatched', %(group)s,
            CASE WHEN {lane} IS NULL AND coalesce(nullif(p.self_dependency, ''), t.self_dependency) <> 'parallel' THEN t.id END,
            {lane}, {place},
            coalesce(last.version_id, p.version_id, t.current_version_id),
+           CASE WHEN last.id IS NULL AND p.version_id IS NULL THEN inherits.sources ELSE last.inherited END,
            coalesce(last.parameters, coalesce(CASE WHEN p.version_id IS NOT NULL THEN (
                SELECT ran.parameters FROM instances_execution ran WHERE ran.instance_id = p.id
                AND ran.run_started_at IS NOT NULL ORDER BY ran.id DESC LIMIT 1) END,
-               project.parameters || w.parameters || v.parameters) || p.overrides),
+               project.parameters || w.parameters || coalesce(inherits.values, '{{}}') || v.parameters) || p.overrides),
            coalesce(last.application_parameters, coalesce(CASE WHEN p.version_id IS NOT NULL THEN (
                SELECT ran.application_parameters FROM instances_execution ran WHERE ran.instance_id = p.id
                AND ran.run_started_at IS NOT NULL ORDER BY ran.id DESC LIMIT 1) END, '{{}}') || p.application_parameters),
@@ -48,6 +49,29 @@ MAKE = """
     JOIN projects_project project ON project.id = w.project_id
     JOIN instances_taskversion v ON v.id = coalesce(p.version_id, t.current_version_id)
     LEFT JOIN instances_execution last ON last.id = p.execution_id AND last.life_round = p.life_round
+    LEFT JOIN LATERAL (
+        -- Output parameters of its parents, as each last succeeded. Of one task the latest data time, of several tasks the one
+        -- declared first. A value is no expression. One probe of an index while no task has outputs.
+        SELECT jsonb_object_agg(g.name, replace(g.given[1], '${{', '$${{')) AS values,
+               jsonb_object_agg(g.name, jsonb_build_object('from', g.tasks[1], 'also', to_jsonb(g.tasks[2:]))) AS sources
+        FROM (
+            SELECT n.name, array_agg(n.value ORDER BY n.place, n.task_id) AS given,
+                   array_agg(n.task ORDER BY n.place, n.task_id) AS tasks
+            FROM (
+                SELECT DISTINCT ON (e.upstream_task_id, o.key) o.key AS name, o.value, u.id AS task_id, u.name AS task,
+                       d.id AS place
+                FROM instances_edge e JOIN instances_task u ON u.id = e.upstream_task_id AND u.outputs <> '{{}}'
+                LEFT JOIN instances_dependency d ON d.task_id = p.task_id AND d.upstream_id = u.id
+                CROSS JOIN LATERAL (
+                    SELECT x.outputs FROM instances_execution x WHERE x.instance_id = e.upstream_id AND x.state = 'success'
+                    ORDER BY x.id DESC LIMIT 1) x
+                CROSS JOIN LATERAL jsonb_each_text(x.outputs) o
+                WHERE e.instance_id = p.id AND e.removed_at IS NULL AND NOT e.is_self
+                ORDER BY e.upstream_task_id, o.key, e.upstream_data_time DESC) n
+            GROUP BY n.name) g
+        WHERE last.id IS NULL AND p.version_id IS NULL
+          AND EXISTS (SELECT 1 FROM instances_task any_task WHERE any_task.outputs <> '{{}}')
+    ) inherits ON true
     {where}
     -- In order, so that of several instances of a serial task the first wins.
     ORDER BY p.priority DESC, p.planned_time, p.id

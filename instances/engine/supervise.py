@@ -4,9 +4,10 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from json import loads
+from typing import Any
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
@@ -79,7 +80,8 @@ SELECT v.code, v.definition::text, t.name, t.run_timeout, t.data_source_id, w.na
        EXISTS (SELECT 1 FROM instances_task_secrets s WHERE s.task_id = t.id),
        (SELECT e.application_parameters::text FROM instances_execution e WHERE e.id = %s),
        (SELECT ARRAY[g.memory_limit, g.cpu_limit, g.files_limit, g.output_limit]
-        FROM projects_resourcegroup g WHERE g.id = %s)
+        FROM projects_resourcegroup g WHERE g.id = %s),
+       (SELECT e.inherited::text FROM instances_execution e WHERE e.id = %s)
 FROM instances_taskversion v JOIN instances_task t ON t.id = v.task_id JOIN instances_workflow w ON w.id = t.workflow_id
 JOIN projects_project p ON p.id = w.project_id WHERE v.id = %s
 """
@@ -89,7 +91,9 @@ def prepare(claimed: Claimed) -> RunSpec:
     """Everything the runner needs, resolved now. Raises ParameterError or Refused."""
     # One statement for what every run needs: loading whole models took longer than starting the child.
     with connection.cursor() as cursor:
-        cursor.execute(_DEFINITION, [claimed.execution_id, claimed.group_id, claimed.version_id])
+        cursor.execute(
+            _DEFINITION, [claimed.execution_id, claimed.group_id, claimed.execution_id, claimed.version_id]
+        )
         (
             code,
             definition,
@@ -101,6 +105,7 @@ def prepare(claimed: Claimed) -> RunSpec:
             has_secrets,
             application,
             of_group,
+            inherited,
         ) = cursor.fetchone()
     version = TaskVersion(
         pk=claimed.version_id, task_type=claimed.task_type, code=code, definition=loads(definition)
@@ -121,6 +126,8 @@ def prepare(claimed: Claimed) -> RunSpec:
         parameters=rendered.parameters,
         secrets=secrets,
         data_source_url=url,
+        outputs=tuple(version.definition.get("outputs", ())),
+        warnings=tuple(_given_twice(loads(inherited or "{}"))),
         context={
             "WEOPS_PROJECT": project,
             "WEOPS_WORKFLOW": workflow,
@@ -136,6 +143,14 @@ def prepare(claimed: Claimed) -> RunSpec:
         run_timeout=run_timeout.total_seconds() if run_timeout else None,
         kill_grace=settings.WEOPS_KILL_GRACE_SECONDS,
     )
+
+
+def _given_twice(inherited: dict[str, Any]) -> Iterator[str]:
+    """What is to be said of parameters that several upstream tasks gave."""
+    for name, source in inherited.items():
+        if source["also"]:
+            others = ", ".join(source["also"])
+            yield f"the parameter {name} is the one of {source['from']}, declared first; {others} gave one, too"
 
 
 def _prepared(run: Run) -> RunSpec | None:
@@ -167,6 +182,8 @@ def _result(claimed: Claimed, outcome: Outcome, control: Control, spec: RunSpec 
         outcome.signal,
         requeue=control.reason == REASON_SHUTDOWN and not outcome.ok,
         events=outcome.events,
+        outputs=outcome.outputs,
+        not_taken=outcome.not_taken,
         array=outcome.array,
         parameters=spec.parameters if spec and outcome.array is not None else {},
     )
@@ -190,6 +207,8 @@ def supervise(run: Run, sink: Sink, worker: str) -> Result:
     try:
         runner = registry.get(claimed.task_type)
         spec = _prepared(run)
+        for line in spec.warnings if spec else ():
+            sink.line(line)
         outcome = runner.run(spec, sink, run.control) if spec else _not_started(run.control)
     except ParameterError as error:
         outcome = Outcome(False, error_code=error.code, message=str(error))

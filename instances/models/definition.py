@@ -245,6 +245,8 @@ class Task(Limited):
         indexes = [
             # The generation tick: costs what is due.
             models.Index(fields=["next_due_at"], condition=Q(status=TaskStatus.SCHEDULING), name="task_due"),
+            # Whether any task has output parameters: the first dispatch of each life asks.
+            models.Index(fields=["id"], condition=~Q(outputs=[]), name="task_with_outputs"),
             models.Index(fields=["for_each"], condition=Q(for_each__isnull=False), name="task_inner"),
         ]
 

@@ -31,6 +31,7 @@ SQL_ERROR: Final = "SQL_ERROR"
 CPU_TIME: Final = "CPU_TIME"
 OUTPUT_LIMIT: Final = "OUTPUT_LIMIT"
 UNKNOWN_TASK_TYPE: Final = "UNKNOWN_TASK_TYPE"
+BAD_OUTPUT: Final = "BAD_OUTPUT"
 
 REASON_TERMINATE: Final = "terminate"
 REASON_LEASE_LOST: Final = "lease_lost"
@@ -55,7 +56,8 @@ class RunSpec:
 
     `code` has its parameters substituted; `context` holds WEOPS_* facts (task name, data time, ...) that go
     into a child's environment as they are; `run_timeout` and `kill_grace` are seconds (no timeout when None).
-    What may hold a secret is kept out of the repr, because reprs end in tracebacks.
+    What may hold a secret is kept out of the repr, because reprs end in tracebacks. `outputs`: names of its output
+    parameters; `warnings`: lines for its log, before it starts.
     """
 
     execution_id: int
@@ -68,6 +70,8 @@ class RunSpec:
     context: Mapping[str, str] = field(default_factory=dict)
     # Of a Spark task: configuration by name, which an operator may have overridden.
     application_parameters: Mapping[str, str] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     run_timeout: float | None = None
     kill_grace: float = 10.0
@@ -77,7 +81,8 @@ class RunSpec:
 class Outcome:
     """How a run ended. `error_code` is "" when ok; `exit_code` and `signal` are None where they mean
     nothing. `events`: what it wants fired now that it has succeeded, `EventA,20260325;EventB,20260325`. `array`: items of a
-    For-each task that are to be traversed; the run goes on without this worker."""
+    For-each task that are to be traversed; the run goes on without this worker. `outputs`: its output parameters.
+    `not_taken`: of a branch, the ids of the tasks that it does not take (`lifecycle.Result`)."""
 
     ok: bool
     exit_code: int | None = None
@@ -86,6 +91,8 @@ class Outcome:
     message: str = ""
     events: str = ""
     array: tuple[str, ...] | None = None
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    not_taken: tuple[int, ...] | None = None
 
 
 class LogSink(Protocol):

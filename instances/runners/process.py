@@ -23,11 +23,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from instances.runners import procfs
+from instances.runners import outputs, procfs
 from instances.runners.base import (
+    BAD_OUTPUT,
     EXIT_NONZERO,
     OUTPUT_LIMIT,
     SPAWN_FAILED,
+    SYSTEM,
     Control,
     LogSink,
     Outcome,
@@ -97,6 +99,8 @@ def run_program(
         outcome = _Run(child, output, spec, control, host, printed).supervise(judge)
         if program.reports and outcome.error_code == EXIT_NONZERO:
             outcome = _reported(directory, outcome, masker)
+        if spec.outputs and outcome.ok:
+            outcome = _with_outputs(directory, spec, outcome, masker, log)
     finally:
         _remove(directory)
     if printed is None or not outcome.ok:
@@ -116,6 +120,8 @@ def _spawn(program: Program, spec: RunSpec, directory: Path, token: str, host: H
     environment = child_environment(spec, directory, token, host.environment) | {
         name: value.replace(WORK_DIRECTORY, str(directory)) for name, value in program.environment.items()
     }
+    if spec.outputs:
+        environment[outputs.VARIABLE] = str(directory / outputs.FILE)
     start = [word.replace(WORK_DIRECTORY, str(directory)) for word in program.command]
     command = limited([*start, str(script), *program.arguments], spec.limits)
     if user is not None:
@@ -422,6 +428,17 @@ class _Run:
                 False, error_code=SPAWN_FAILED, message="the exit status was lost to another waiter"
             )
         return judge(code)
+
+
+def _with_outputs(directory: Path, spec: RunSpec, outcome: Outcome, masker: Masker, log: LogSink) -> Outcome:
+    """The outcome with what the run wrote down for its children; it has failed if that cannot be handed over."""
+    try:
+        found, said = outputs.read(directory, spec.outputs)
+    except outputs.TooLarge as error:
+        return replace(outcome, ok=False, error_code=BAD_OUTPUT, message=str(error))
+    for line in said:
+        log.write(SYSTEM, f"{masker.mask_text(line)}\n".encode())
+    return replace(outcome, outputs={name: masker.mask_text(value) for name, value in found.items()})
 
 
 def _reported(directory: Path, outcome: Outcome, masker: Masker) -> Outcome:
