@@ -23,7 +23,7 @@ from benchmarks.database import own_database, versions
 from benchmarks.options import Options, say
 from benchmarks.report import Section, as_markdown, as_text, machine
 
-NAMES = ("generation", "edges", "noop", "shell", "chain", "memory", "operations", "events")
+NAMES = ("generation", "edges", "noop", "shell", "chain", "memory", "operations", "events", "blockers")
 
 
 def _arguments() -> argparse.Namespace:

@@ -26,7 +26,7 @@ MEBIBYTE = 2**20
 
 def run(options: Options) -> Section:
     size = 5_000 if options.quick else 100_000
-    _make(size)
+    make(size)
     figures = _rates(size, options.runs)
     memory = _memory(size)
     world.clear()
@@ -45,7 +45,7 @@ def run(options: Options) -> Section:
     )
 
 
-def _make(size: int) -> None:
+def make(size: int) -> None:
     """`size` instances of hourly tasks whose group is switched off, so that they stay where an operation puts them."""
     group = world.make_group(1)
     type(group).objects.filter(pk=group.pk).update(enabled=False)
@@ -157,7 +157,7 @@ def _growth() -> Iterator[list[int]]:
 
 def _engine_meanwhile(size: int, runs: int) -> list[Figure]:
     """No-op instances per second of one worker while an operation goes on, against the same worker undisturbed."""
-    _make(size)
+    make(size)
     others = list(Instance.objects.values_list("task_id", flat=True).distinct())
     load = live.Load(1_000 if size < 100_000 else 10_000, 400)
     alone, meanwhile = [], []

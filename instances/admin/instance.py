@@ -7,6 +7,7 @@ from uuid import UUID
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IS_POPUP_VAR
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
@@ -20,6 +21,7 @@ from django.utils.translation import gettext as _
 
 from instances import operations
 from instances.admin import detail, graphs, list_columns, list_tools, logview, traversals
+from instances.admin.blockers import blockers_page
 from instances.admin.listing import InstanceChangeList
 from instances.admin.looks import state_badge
 from instances.admin.operate import operate_view, set_view
@@ -215,6 +217,7 @@ class InstanceAdmin(ReadOnlyAdmin):
             *list_tools.urls(self, view),
             path("operate/<str:kind>/", view(self.operate), name="instances_instance_operate"),
             path("operate/set/<uuid:token>/", view(self.set), name="instances_instance_set"),
+            path("blockers/", view(self.blockers), name="instances_instance_blockers"),
             path("<int:pk>/why/", view(self.why), name="instances_instance_why"),
             path("<int:pk>/lineage/", view(self.lineage), name="instances_instance_lineage"),
             path("<int:pk>/lineage/data/", view(self.lineage_data), name="instances_instance_lineage_data"),
@@ -292,6 +295,11 @@ class InstanceAdmin(ReadOnlyAdmin):
 
     def why(self, request: HttpRequest, pk: int) -> HttpResponse:
         return why_view(request, self.visible(request, pk))
+
+    def blockers(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return blockers_page(request, {**self.admin_site.each_context(request), "opts": self.opts})
 
     def lineage(self, request: HttpRequest, pk: int) -> HttpResponse:
         instance = self.visible(request, pk)

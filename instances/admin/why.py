@@ -84,7 +84,7 @@ def shown(diagnosis: Diagnosis) -> list[ShownCause]:
             since=stamp(cause.since) if cause.since else None,
             until=stamp(cause.until) if cause.until else None,
             links=[Way(link.title, address_of(link)) for link in cause.links],
-            fixes=[_fix(fix, diagnosis.instance_id) for fix in cause.fixes],
+            fixes=[way_to(fix, diagnosis.instance_id) for fix in cause.fixes],
         )
         for cause in diagnosis.causes
     ]
@@ -97,12 +97,13 @@ def address_of(link: Link) -> str:
     return reverse(_PAGES[link.kind], args=(link.id,)) if link.id is not None else ""
 
 
-def _fix(fix: Fix, asked: int) -> Way:
+def way_to(fix: Fix, asked: int | None = None) -> Way:
+    """The page where it is done. `asked`: the instance in question, which need not be named."""
     kind = KINDS.get(fix.kind)
     if kind is None:
         return Way(fix.title, address_of(fix.target), _OTHER_FIXES.get(fix.kind, "build"), fix.target.title)
     address = reverse("admin:instances_instance_operate", args=(fix.kind,))
-    about = "" if fix.target.id == asked else fix.target.title
+    about = "" if asked in (None, fix.target.id) else fix.target.title
     return Way(kind.title, f"{address}?{urlencode({'ids': fix.target.id or 0})}", kind.icon, about)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from events.models import Wait
 from instances.engine.errors import explain
 from instances.engine.states import LABELS, State, TaskStatus
 from instances.insight.answers import Cause, Fix, Link
+from instances.insight.names import Names
 from instances.insight.topmost import Missing, Topmost, topmost
 from instances.models import Edge, Instance
 from weops.console.present import plain_time, span
@@ -90,8 +92,10 @@ def upstream(case: Case) -> Iterator[Cause]:
 
 
 def _upstream(case: Case, found: Topmost) -> Cause:
-    named = [(case.names.instance(one), _stands(case, one)) for one in found.instances[:MOST_NAMED]]
-    named += [(_missing_link(case, one), _not_there(case, one)) for one in found.missing[:MOST_NAMED]]
+    named = [(case.names.instance(one), stands(case, one)) for one in found.instances[:MOST_NAMED]]
+    named += [
+        (_missing_link(case, one), not_there(case.names, case.now, one)) for one in found.missing[:MOST_NAMED]
+    ]
     count = len(found.instances) + len(found.missing)
     title = ngettext(
         "It waits for %(count)s upstream instance in the end.",
@@ -126,7 +130,7 @@ def _missing_link(case: Case, missing: Missing) -> Link:
     return Link("task", missing.task.pk if case.names.sees(missing.project_id) else None, title)
 
 
-def _stands(case: Case, one: Instance) -> str:
+def stands(case: Case, one: Instance) -> str:
     """How a blocker stands, in a few words."""
     text = LABELS[State(one.state)]
     if not case.names.sees(one.project_id):
@@ -144,10 +148,10 @@ def _stands(case: Case, one: Instance) -> str:
     return text
 
 
-def _not_there(case: Case, missing: Missing) -> str:
+def not_there(names: Names, now: dt.datetime, missing: Missing) -> str:
     """Why an instance that is waited for has not been generated."""
     task = missing.task
-    if not case.names.sees(missing.project_id):
+    if not names.sees(missing.project_id):
         return _("not generated yet")
     if not task.workflow.project.enabled:
         return _("not generated: its project is disabled")
@@ -160,7 +164,7 @@ def _not_there(case: Case, missing: Missing) -> str:
     if (
         task.generated_until is not None
         and missing.data_time <= task.generated_until
-        and (task.next_due_at is None or task.next_due_at > case.now)
+        and (task.next_due_at is None or task.next_due_at > now)
     ):
         return _("its task has no instance of this data time; backfill it, or remove the dependency")
     if task.next_due_at is not None:
@@ -173,7 +177,7 @@ def _not_there(case: Case, missing: Missing) -> str:
 def _previous(case: Case, edge: Edge) -> Cause:
     before = edge.upstream
     line = plain_time(edge.upstream_data_time, case.instance.task.timezone)
-    line += f": {_stands(case, before)}" if before else _(": not generated yet")
+    line += f": {stands(case, before)}" if before else _(": not generated yet")
     fixes = case.fixes("rerun", "thaw", "mark_success", on=before)[:2] if before else ()
     return Cause(
         "self_dependency",

@@ -1,6 +1,7 @@
 """Who is alive, and who holds the slots of a resource group or lane."""
 
 import datetime as dt
+from typing import Any
 
 from django.db.models import Q, QuerySet
 
@@ -24,6 +25,6 @@ def alive_workers(now: dt.datetime) -> int:
     return alive(now).count()
 
 
-def holding(**of: int) -> QuerySet[Execution]:
+def holding(**of: Any) -> QuerySet[Execution]:
     """Executions that hold a slot now: of a `resource_group_id`, a `serial_task_id` or a `lane`."""
     return Execution.objects.filter(state__in=_HOLDING, **of)

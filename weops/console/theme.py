@@ -6,6 +6,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from django.utils.translation import gettext_lazy as _
 
 
 def _file(path: str) -> Callable[[HttpRequest], str]:
@@ -32,6 +33,14 @@ def _link(title: str, icon: str, model_label: str) -> dict[str, Any]:
         "link": reverse_lazy(f"admin:{model_label.replace('.', '_').lower()}_changelist"),
         "permission": may_see(model_label),
     }
+
+
+# Pages with links of their own whose addresses lie below that of the instances.
+_BESIDE = ("/blockers/", "/gantt/", "/grid/")
+
+
+def _among_instances(request: HttpRequest) -> bool:
+    return "/instances/instance/" in request.path and not request.path.endswith(_BESIDE)
 
 
 def _among_event_instances(request: HttpRequest) -> bool:
@@ -74,7 +83,13 @@ UNFOLD: dict[str, Any] = {
                 "title": "Operations",
                 "items": [
                     {"title": "Overview", "icon": "monitoring", "link": reverse_lazy("admin:index")},
-                    _link("Instances", "view_list", "instances.Instance"),
+                    {**_link("Instances", "view_list", "instances.Instance"), "active": _among_instances},
+                    {
+                        "title": _("Blockers"),
+                        "icon": "block",
+                        "link": reverse_lazy("admin:instances_instance_blockers"),
+                        "permission": may_see("instances.Instance"),
+                    },
                     _link("Backfill plans", "date_range", "instances.BackfillPlan"),
                     _link("Operation records", "history", "instances.OperationRecord"),
                     {
