@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from instances.engine import dependencies_doc
+from instances.engine import dependencies_doc, errors_doc
 from instances.engine.states_doc import document
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +18,11 @@ def test_the_page_on_dependencies_is_written_from_the_tables() -> None:
     assert page == dependencies_doc.document(), (
         "run: python manage.py dependency_table > docs/dependencies.md"
     )
+
+
+def test_the_page_on_errors_is_written_from_the_catalogue() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text()
+    assert page == errors_doc.document(), "run: python manage.py error_catalogue > docs/errors.md"
 
 
 def test_no_link_between_documents_is_broken() -> None:

@@ -93,4 +93,133 @@ OF_TYPES = (
     ),
 )
 
-DIAGNOSED: tuple[Error, ...] = ()
+# Found by `diagnosis` in the end of a failed try's log.
+DIAGNOSED: tuple[Error, ...] = (
+    Error(
+        "PYTHON_EXCEPTION",
+        "The program ended with an exception.",
+        ("An error in the code, or data that it does not expect.",),
+        "The message names the exception and the line of the code; the log has the whole traceback.",
+    ),
+    Error(
+        "MODULE_NOT_FOUND",
+        "A Python module is missing on the worker.",
+        ("The package is not installed for the interpreter that runs the task.", "A misspelt name."),
+        "Install it on every worker of the resource group, or choose another interpreter in the setting python.",
+    ),
+    Error(
+        "DISK_FULL",
+        "There was no space left on a disk.",
+        ("The worker's temporary folder is full.", "The database's disk, or a quota, is."),
+        "Free space on the host that the message comes from; WEOPS_WORK_ROOT moves working directories.",
+    ),
+    Error(
+        "TOO_MANY_FILES",
+        "The task had too many files or connections open.",
+        ("They are not closed after use.", "The limit of open files is lower than the work needs."),
+        "Close what is not needed; else raise the limit of the task, or of its resource group.",
+    ),
+    Error(
+        "AUTHENTICATION_FAILED",
+        "Another system refused the name, password or key.",
+        ("The password was changed there.", "The secret holds an old value.", "The key has expired."),
+        "Write the secret anew, then rerun.",
+    ),
+    Error(
+        "CERTIFICATE_REFUSED",
+        "A certificate of another system could not be trusted.",
+        ("It has expired.", "It was made by an authority that the worker does not know."),
+        "Renew it there, or install the authority's certificate on the workers.",
+    ),
+    Error(
+        "HOST_UNKNOWN",
+        "The name of a host could not be resolved.",
+        ("A misspelt name.", "The worker's name server does not know it, or did not answer."),
+        "Resolve the name by hand on the worker's host.",
+    ),
+    Error(
+        "CONNECTION_REFUSED",
+        "Nothing listens at an address that the task connects to.",
+        ("The server is down, or being restarted.", "The port is wrong.", "A firewall refuses."),
+        "Check the server; the log's last lines name the address.",
+    ),
+    Error(
+        "CONNECTION_TIMED_OUT",
+        "A server did not answer when the task connected.",
+        ("It is overloaded or gone.", "A firewall drops what is sent."),
+        "Try the connection by hand from the worker's host.",
+    ),
+    Error(
+        "TABLE_NOT_FOUND",
+        "A table or view does not exist.",
+        (
+            "It was renamed or dropped.",
+            "Whoever makes it has not run yet: a dependency is missing.",
+            "Another schema.",
+        ),
+        "The message names it; check the upstream tasks, then rerun.",
+    ),
+    Error(
+        "COLUMN_NOT_FOUND",
+        "A column does not exist.",
+        ("The table was changed.", "A misspelt name, or a text in double quotes."),
+        "The message names it; compare it with the table as it is now.",
+    ),
+    Error(
+        "DUPLICATE_KEY",
+        "A row exists already.",
+        ("The task ran before and its work was kept.", "The input holds a row twice."),
+        "Make the task replace what it wrote for its data time before it writes again.",
+    ),
+    Error(
+        "CONSTRAINT_VIOLATED",
+        "A row breaks a rule of its table.",
+        ("The input has a value that must not be empty, or refers to a row that is not there.",),
+        "The message names the constraint; look for the row in the input.",
+    ),
+    Error(
+        "SQL_SYNTAX",
+        "A statement cannot be read.",
+        ("A misspelt word, a comma too many.", "A parameter was filled in with something unexpected."),
+        "The message gives the place; the page of the instance shows the code as it ran.",
+    ),
+    Error(
+        "DEADLOCK",
+        "Two transactions waited for one another, and the database ended this one.",
+        ("Tasks change the same rows in different orders.",),
+        "A retry mostly succeeds; if it happens often, let the tasks follow one another.",
+    ),
+    Error(
+        "LOCKED",
+        "Something that the task needs is locked by somebody else.",
+        ("Another task or program writes to the same table or file.",),
+        "Find who holds it; let the tasks follow one another by a dependency.",
+    ),
+    Error(
+        "STATEMENT_TIMEOUT",
+        "The database ended a statement that ran too long.",
+        ("The role or the server has a statement_timeout.", "Somebody cancelled it."),
+        "Compare with earlier durations; ask for less at a time, or have the limit raised.",
+    ),
+    Error(
+        "NO_RIGHTS",
+        "The task may not do what it tried.",
+        ("Its user has no right to the table, file or folder.",),
+        "Have the right granted, or use a data source or secret of a user that has it.",
+    ),
+    Error(
+        "FILE_NOT_FOUND",
+        "A file or folder does not exist.",
+        (
+            "Whoever makes it has not run yet: a dependency is missing.",
+            "It lies on another host than this worker's.",
+        ),
+        "The message names it; check the upstream tasks, and on which workers the group runs.",
+    ),
+    Error(
+        "SPARK_ANALYSIS",
+        "Spark cannot make a plan of a query.",
+        ("Types do not fit, a function or a field is missing.",),
+        "The message begins with Spark's error class; its documentation lists all of them.",
+    ),
+)

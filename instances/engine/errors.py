@@ -3,6 +3,8 @@
 Standard library only. A code is stored on executions and instances; its text comes from here.
 """
 
+from typing import Any
+
 from instances.engine.error_base import Error
 from instances.engine.error_texts import DIAGNOSED, LIMITS, OF_TYPES
 
@@ -198,6 +200,21 @@ def explain(code: str) -> Error | None:
     if not code:
         return None
     return CATALOGUE.get(code) or Error(code, f"Error {code}.", (), "See the log.")
+
+
+def told(code: str, message: str = "") -> dict[str, Any] | None:
+    """A stored error as clients are told it: {code, title, message, causes, advice, retryable}; None for no code."""
+    error = explain(code)
+    if error is None:
+        return None
+    return {
+        "code": error.code,
+        "title": error.title,
+        "message": message,
+        "causes": list(error.causes),
+        "advice": error.advice,
+        "retryable": error.retryable,
+    }
 
 
 def retryable(code: str) -> bool:

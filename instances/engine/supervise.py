@@ -5,7 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from json import loads
 from typing import Any
 
@@ -13,12 +13,23 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from instances.engine import snapshot
+from instances.engine.diagnosis import KEPT_BYTES, diagnose
 from instances.engine.lifecycle import Claimed, Result
 from instances.engine.logs import Sink, diagnosis
 from instances.engine.parameters import ParameterError
 from instances.models import Task, TaskVersion
 from instances.runners import registry
-from instances.runners.base import REASON_SHUTDOWN, Control, Limits, Outcome, RunSpec, cancelled_outcome
+from instances.runners.base import (
+    OUTPUT,
+    REASON_SHUTDOWN,
+    Control,
+    Limits,
+    LogSink,
+    Outcome,
+    RunSpec,
+    cancelled_outcome,
+)
+from instances.runners.caps import decode
 from instances.runners.limits import stricter
 from weops.projects.models import DataSource
 
@@ -27,6 +38,25 @@ HOST = socket.gethostname()
 # Seconds between two looks for a database that is away.
 _DATABASE_PAUSE = 0.5
 _MB = 1_000_000
+
+
+class Tail:
+    """Passes a log on and keeps the end of what the task printed, secrets masked already, for the diagnosis."""
+
+    def __init__(self, sink: LogSink) -> None:
+        self._sink = sink
+        self._kept = bytearray()
+
+    def write(self, stream: str, data: bytes) -> None:
+        self._sink.write(stream, data)
+        if stream == OUTPUT:
+            self._kept += data[-KEPT_BYTES:]
+            # Not with each small write: that would copy the rest each time.
+            if len(self._kept) > 4 * KEPT_BYTES:
+                del self._kept[:-KEPT_BYTES]
+
+    def text(self) -> str:
+        return decode(bytes(self._kept[-KEPT_BYTES:]))
 
 
 class Refused(Exception):
@@ -209,7 +239,11 @@ def supervise(run: Run, sink: Sink, worker: str) -> Result:
         spec = _prepared(run)
         for line in spec.warnings if spec else ():
             sink.line(line)
-        outcome = runner.run(spec, sink, run.control) if spec else _not_started(run.control)
+        tail = Tail(sink)
+        outcome = runner.run(spec, tail, run.control) if spec else _not_started(run.control)
+        if not outcome.ok:
+            found = diagnose(claimed.task_type, outcome.error_code, outcome.message, tail.text())
+            outcome = replace(outcome, error_code=found.code, message=found.line)
     except ParameterError as error:
         outcome = Outcome(False, error_code=error.code, message=str(error))
     except Refused as error:

@@ -35,6 +35,7 @@ from tests.engine.workers import Gate, begin, dead, gate, in_background, log_of,
 
 __all__ = ["_django_db_helper", "begin", "gate", "sent", "worker"]
 pytestmark = [pytest.mark.engine, pytest.mark.django_db(transaction=True)]
+from weops.projects.models import ResourceGroup
 
 
 def database_url() -> str:
@@ -94,6 +95,25 @@ class TestEndToEnd:
         assert (done.state, done.error_code) == ("failed", "EXIT_NONZERO")
         assert Execution.objects.get().exit_code == 3
         assert "oops\n" in log_of(day)
+
+    def test_what_made_it_fail_is_found_and_stored(self, worker: Runtime) -> None:
+        [day] = due(task_type="PYTHON", code="print(1)\nimport no_such_module_of_ours")
+        [done] = run(worker, day)
+        assert (done.state, done.error_code) == ("failed", "MODULE_NOT_FOUND")
+        one = Execution.objects.get()
+        assert (one.error_code, one.error_message) == (done.error_code, done.error_message)
+        assert one.error_message == (
+            "ModuleNotFoundError: No module named 'no_such_module_of_ours' (line 2 of the code; exit code 1)"
+        )
+
+    def test_the_stricter_limit_of_task_and_group_counts(self, worker: Runtime) -> None:
+        [day] = due(code="ulimit -n; head -c 3000000 /dev/zero", files_limit=99)
+        ResourceGroup.objects.update(files_limit=50, output_limit=2)
+        [done] = run(worker, day)
+        assert (done.state, done.error_code) == ("failed", "OUTPUT_LIMIT")
+        assert "50\n" in log_of(day)
+        assert day.task.current_version.definition["files_limit"] == 99
+        assert "output_limit" not in day.task.current_version.definition
 
     def test_everything_that_was_printed_is_in_the_sealed_log(self, worker: Runtime) -> None:
         [day] = due(code="for n in $(seq 3000); do echo line $n; done")

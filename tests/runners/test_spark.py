@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from instances.engine.diagnosis import diagnose
 from instances.runners import registry, spark_parameters
 from instances.runners.base import Control
 from instances.runners.host import Host
@@ -59,6 +60,7 @@ def test_an_error_of_a_statement(host):
     assert outcome.error_code == "SPARK_SQL_ERROR", (outcome, log.text[-3000:])
     assert outcome.message.startswith("statement 2 of 2 (line 2): [UNRESOLVED_COLUMN")
     assert "`nobody`" in outcome.message
+    assert diagnose("SPARK_SQL", outcome.error_code, outcome.message, log.text).code == "COLUMN_NOT_FOUND"
 
 
 _PYSPARK = """
@@ -86,6 +88,8 @@ def test_a_program_gets_its_arguments_and_fails_with_its_own_traceback(host):
     assert "arguments ['--day', '2013 01'] 20130101" in log.output
     assert "sum 45" in log.output
     assert "ZeroDivisionError: division by zero" in log.output
+    found = diagnose("PYSPARK", outcome.error_code, outcome.message, log.text)
+    assert (found.code, "(line 7 of the code" in found.line) == ("PYTHON_EXCEPTION", True), found
 
 
 @with_java
