@@ -32,10 +32,10 @@ from tests.engine.harness import (
     until,
 )
 from tests.engine.workers import Gate, begin, dead, gate, in_background, log_of, run, sent, worker
+from weops.projects.models import ResourceGroup
 
 __all__ = ["_django_db_helper", "begin", "gate", "sent", "worker"]
 pytestmark = [pytest.mark.engine, pytest.mark.django_db(transaction=True)]
-from weops.projects.models import ResourceGroup
 
 
 def database_url() -> str:
@@ -112,8 +112,10 @@ class TestEndToEnd:
         [done] = run(worker, day)
         assert (done.state, done.error_code) == ("failed", "OUTPUT_LIMIT")
         assert "50\n" in log_of(day)
-        assert day.task.current_version.definition["files_limit"] == 99
-        assert "output_limit" not in day.task.current_version.definition
+        version = day.task.current_version
+        assert version is not None
+        assert version.definition["files_limit"] == 99
+        assert "output_limit" not in version.definition
 
     def test_everything_that_was_printed_is_in_the_sealed_log(self, worker: Runtime) -> None:
         [day] = due(code="for n in $(seq 3000); do echo line $n; done")
