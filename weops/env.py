@@ -1,5 +1,6 @@
 """Typed readers of environment variables: the one place where text becomes settings."""
 
+import json
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -53,6 +54,18 @@ def flag(name: str, default: bool = False) -> bool:
 def listed(name: str, default: tuple[str, ...] = ()) -> list[str]:
     """A comma-separated list."""
     return _read(name, list(default), lambda raw: [part.strip() for part in raw.split(",") if part.strip()])
+
+
+def mapping(name: str) -> dict[str, Any]:
+    """A JSON object, such as {"bucket_name": "logs"}."""
+
+    def parse(raw: str) -> dict[str, Any]:
+        value = json.loads(raw)
+        if not isinstance(value, dict):
+            raise ValueError("write a JSON object")
+        return value
+
+    return _read(name, {}, parse)
 
 
 def database(name: str) -> dict[str, Any]:

@@ -126,14 +126,20 @@ SESSION_COOKIE_AGE = 12 * 3600
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    # Sealed logs; an S3-compatible store by WEOPS_LOG_STORAGE (a dotted path of a Django storage class).
+    # Sealed logs; an S3-compatible store by WEOPS_LOG_STORAGE (a dotted path of a Django storage class) and its options.
     "logs": {
         "BACKEND": env.text("WEOPS_LOG_STORAGE", "django.core.files.storage.FileSystemStorage"),
-        "OPTIONS": {}
+        "OPTIONS": env.mapping("WEOPS_LOG_STORAGE_OPTIONS")
         if env.text("WEOPS_LOG_STORAGE")
         else {"location": str(WEOPS_HOME / "logs" / "executions")},
     },
 }
+
+# What an execution's log keeps: a head and a rolling tail, of each line, of each second (0: no limit a second).
+WEOPS_LOG_HEAD_MB = env.integer("WEOPS_LOG_HEAD_MB", 8, least=1)
+WEOPS_LOG_TAIL_MB = env.integer("WEOPS_LOG_TAIL_MB", 8, least=1)
+WEOPS_LOG_LINE_KB = env.integer("WEOPS_LOG_LINE_KB", 64, least=1)
+WEOPS_LOG_RATE_MB = env.integer("WEOPS_LOG_RATE_MB", 8)
 
 CELERY_BROKER_URL = env.text("CELERY_BROKER_URL")
 

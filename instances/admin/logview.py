@@ -58,7 +58,7 @@ def _settled(execution: Execution) -> bool:
 
 
 def lines(instance: Instance, execution_id: int, asked: dict[str, str]) -> HttpResponse:
-    """{"lines": [[number, level, text], ...], "next", "previous", "cursor", "total", "partial", "waiting"}.
+    """{"lines": [[number, level, text], ...], "next", "previous", "cursor", "total", "partial", "end", "waiting"}.
 
     `first`, `before` or `tail` says which; `count`, `level` and `q`, a text to search for from `first` on; `errors` for the
     next line of an error from `first` on.
@@ -91,6 +91,7 @@ def _lines(execution: Execution, asked: dict[str, str]) -> dict[str, Any]:
         "cursor": found.next_cursor,
         "total": found.total,
         "partial": found.partial,
+        "end": found.at_end,
         "waiting": logs.waiting(execution) if not found.total and execution.ended_at is None else "",
     }
 

@@ -166,6 +166,7 @@ def test_pages_never_skip_or_repeat_a_line(
         first = page.next_line
     assert found == [row for row in wanted if needle.lower() in row[1].lower()]
     assert page.next_cursor == len(text)
+    assert page.at_end
     back, line = list[tuple[int, str, str]](), source.total + 1
     while True:
         page = reading._backward(source, line, count, level)

@@ -44,7 +44,8 @@ class LinesPage:
     """Lines in their order. `next_line`: where to ask on, None at the end of a log to which nothing will be added.
     `previous_line`: what to pass to `before` for those above, None at the beginning. `next_cursor`: the character where
     `next_line` begins, at which a follower goes on. `total`: lines that there are now. `partial`: the time was over, and
-    there may be more between `previous_line` and `next_line`."""
+    there may be more between `previous_line` and `next_line`. `at_end`: all that there is now was looked at, though a last
+    line without an end is the next one still."""
 
     lines: list[Line]
     next_line: int | None
@@ -52,6 +53,7 @@ class LinesPage:
     next_cursor: int
     total: int
     partial: bool = False
+    at_end: bool = False
 
 
 def read(execution: Execution, cursor: int = 0, limit: int = 256 * 1024) -> LogPage:
@@ -148,6 +150,7 @@ def _forward(
         scan.char,
         source.total,
         scan.late,
+        scan.at_end,
     )
 
 
@@ -175,6 +178,7 @@ def _backward(source: Source, line: int, count: int, level: str, seconds: float 
         scan.char,
         source.total,
         scan.late or not wide,
+        scan.at_end,
     )
 
 
@@ -202,9 +206,16 @@ class _Scan:
         self._least, self._needle = least, needle
         self._deadline = time.monotonic() + seconds
         self.number, self.char, self.late = first, 0, False
+        self._saw_last = False
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all lines that there are have been looked at."""
+        return self._saw_last or self.number > self._source.total
 
     def pass_by(self, line: Line) -> None:
         """The caller has seen this line and stops here."""
+        self._saw_last = not line.ended
         # A last line that may still grow is looked at again.
         passed = line.ended or self._source.complete
         self.number = line.number + passed
@@ -246,7 +257,7 @@ class _Scan:
         # Less than the log holds: it was sealed meanwhile, and is looked at again from here.
         is_last = begun_at + len(begun) >= self._source.chars
         if begun and is_last and self._first <= number < self._stop:
-            self.number, self.char = number, begun_at
+            self.number, self.char, self._saw_last = number, begun_at, True
             level = level_of(begun, level)
             if self._passes(begun, level):
                 yield Line(number, begun_at, begun, level.name.lower(), ended=False)

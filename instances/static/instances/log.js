@@ -190,7 +190,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   function settle(page) {
     total = page.total; below = page.next; cursor = page.cursor;
-    if (page.next === null) { complete(); } else if (page.next > page.total || !page.total) { listen(); } else { say(word("part")); }
+    if (page.next === null) { complete(); } else if (page.end) { listen(); } else { say(word("part")); }
     // A last line without an end comes again, through the stream.
     const open = last();
     if (open && page.next !== null && Number(open.dataset.number) >= page.next) { open.dataset.partial = "1"; }
@@ -271,10 +271,10 @@ document.addEventListener("DOMContentLoaded", () => {
     part("found").textContent = word("searching");
     let page = await ask({ q: needle, first: start });
     // The server looks for a few seconds at most, then says where to go on.
-    while (mine === asked && !page.lines.length && page.next !== null && page.next <= page.total) { page = await ask({ q: needle, first: page.next }); }
+    while (mine === asked && !page.lines.length && !page.end) { page = await ask({ q: needle, first: page.next }); }
     if (mine !== asked) { return; }
     matches = matches.concat(page.lines.map(([number]) => number));
-    more = page.next !== null && page.next <= page.total ? page.next : null;
+    more = page.end ? null : page.next;
     tellFound();
   }
   function tellFound() {
