@@ -50,3 +50,14 @@ def test_lists_and_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     assert env.listed("WEOPS_X") == ["a", "b", "c"]
     monkeypatch.setenv("WEOPS_X", "no")
     assert env.flag("WEOPS_X", default=True) is False
+
+
+def test_an_object_whose_text_is_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options of a storage may hold a key."""
+    monkeypatch.setenv("WEOPS_X", '{"bucket_name": "logs"}')
+    assert env.mapping("WEOPS_X") == {"bucket_name": "logs"}
+    for raw in ("[1]", "{secret"):
+        monkeypatch.setenv("WEOPS_X", raw)
+        with pytest.raises(ImproperlyConfigured, match="write a JSON object") as caught:
+            env.mapping("WEOPS_X")
+        assert raw not in str(caught.value)

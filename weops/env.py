@@ -57,15 +57,17 @@ def listed(name: str, default: tuple[str, ...] = ()) -> list[str]:
 
 
 def mapping(name: str) -> dict[str, Any]:
-    """A JSON object, such as {"bucket_name": "logs"}."""
-
-    def parse(raw: str) -> dict[str, Any]:
-        value = json.loads(raw)
-        if not isinstance(value, dict):
-            raise ValueError("write a JSON object")
-        return value
-
-    return _read(name, {}, parse)
+    """A JSON object, such as {"bucket_name": "logs"}. Its text may hold keys, so an error does not show it."""
+    raw = os.environ.get(name, "").strip()
+    try:
+        value = json.loads(raw or "{}")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ImproperlyConfigured(
+            f'{name} cannot be read: write a JSON object, such as {{"bucket_name": "logs"}}'
+        )
+    return value
 
 
 def database(name: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from instances import operations
-from instances.admin import detail, graphs, list_columns, list_tools, logview, traversals
+from instances.admin import changed, detail, graphs, list_columns, list_tools, logview, traversals
 from instances.admin.blockers import blockers_page
 from instances.admin.listing import InstanceChangeList
 from instances.admin.looks import state_badge
@@ -226,6 +226,9 @@ class InstanceAdmin(ReadOnlyAdmin):
                 view(self.traversal),
                 name="instances_instance_traversal",
             ),
+            path(
+                "<int:pk>/changed/<int:execution_id>/", view(self.changed), name="instances_instance_changed"
+            ),
             path("<int:pk>/log/<int:execution_id>/", view(self.log), name="instances_instance_log"),
             path(
                 "<int:pk>/log/<int:execution_id>/lines/",
@@ -308,6 +311,9 @@ class InstanceAdmin(ReadOnlyAdmin):
 
     def lineage_data(self, request: HttpRequest, pk: int) -> HttpResponse:
         return graphs.lineage_data(request, self.visible(request, pk))
+
+    def changed(self, request: HttpRequest, pk: int, execution_id: int) -> HttpResponse:
+        return changed.page(request, self.admin_site, self.opts, self.visible(request, pk), execution_id)
 
     def log(self, request: HttpRequest, pk: int, execution_id: int) -> HttpResponse:
         return logview.page(self.visible(request, pk), execution_id, request.GET.get("after", ""))

@@ -175,6 +175,7 @@ def _remove_rows(ids: list[int]) -> int:
         for statement in (
             f"DELETE FROM instances_logchunk WHERE execution_id IN ({executions})",  # noqa: S608
             f"DELETE FROM instances_lease WHERE execution_id IN ({executions})",  # noqa: S608
+            f"DELETE FROM instances_secretuse WHERE execution_id IN ({executions})",  # noqa: S608
             "DELETE FROM instances_execution WHERE instance_id = ANY(%s)",
             "DELETE FROM instances_statechange WHERE instance_id = ANY(%s)",
             "DELETE FROM instances_edge WHERE instance_id = ANY(%s)",

@@ -17,6 +17,7 @@ from instances.engine.diagnosis import KEPT_BYTES, diagnose
 from instances.engine.lifecycle import Claimed, Result
 from instances.engine.logs import Sink, diagnosis
 from instances.engine.parameters import ParameterError
+from instances.engine.secrets import note_uses
 from instances.models import Task, TaskVersion
 from instances.runners import registry
 from instances.runners.base import (
@@ -30,7 +31,9 @@ from instances.runners.base import (
     cancelled_outcome,
 )
 from instances.runners.caps import decode
+from instances.runners.environment import secret_values
 from instances.runners.limits import stricter
+from instances.runners.masker import Masker
 from weops.projects.models import DataSource
 
 log = logging.getLogger(__name__)
@@ -142,12 +145,15 @@ def prepare(claimed: Claimed) -> RunSpec:
     )
     rendered = snapshot.render(version, claimed.parameters, claimed.data_time, claimed.planned_time)
     # Secrets are resolved at the last moment and live in this process's memory only.
-    found = Task(pk=claimed.task_id).secrets.all() if has_secrets else ()
+    found = list(Task(pk=claimed.task_id).secrets.all()) if has_secrets else []
     secrets = {secret.name: _reveal(f"Secret {secret.name}", secret.reveal) for secret in found}
     url = ""
     if source_id:
         source = DataSource.objects.select_related("url").get(pk=source_id)
         url = _reveal(f"The URL of data source {source.name}", source.url.reveal)
+        found.append(source.url)
+    if found:
+        note_uses(claimed.execution_id, found)
     return RunSpec(
         execution_id=claimed.execution_id,
         task_type=claimed.task_type,
@@ -219,6 +225,13 @@ def _result(claimed: Claimed, outcome: Outcome, control: Control, spec: RunSpec 
     )
 
 
+def _masked(outcome: Outcome, spec: RunSpec) -> Outcome:
+    """No message of an error shows a secret, whatever the runner: it is kept in rows that every viewer reads."""
+    if not outcome.message or not (spec.secrets or spec.data_source_url):
+        return outcome
+    return replace(outcome, message=Masker(secret_values(spec)).mask_text(outcome.message))
+
+
 def _with_exit(ending: str, outcome: Outcome) -> str:
     if outcome.exit_code is not None:
         return f"{ending} (exit code {outcome.exit_code})"
@@ -239,8 +252,10 @@ def supervise(run: Run, sink: Sink, worker: str) -> Result:
         spec = _prepared(run)
         for line in spec.warnings if spec else ():
             sink.line(line)
+        if spec and spec.secrets:
+            sink.line(f"its environment has the secrets {', '.join(sorted(spec.secrets))}")
         tail = Tail(sink)
-        outcome = runner.run(spec, tail, run.control) if spec else _not_started(run.control)
+        outcome = _masked(runner.run(spec, tail, run.control), spec) if spec else _not_started(run.control)
         if not outcome.ok:
             found = diagnose(claimed.task_type, outcome.error_code, outcome.message, tail.text())
             outcome = replace(outcome, error_code=found.code, message=found.line)

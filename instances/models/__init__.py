@@ -12,6 +12,7 @@ from instances.models.operation import (
     OperationItem,
     OperationRecord,
 )
+from instances.models.secret_use import SecretUse
 from instances.models.traversal import ForEachRun, Traversal
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "OperationItem",
     "OperationRecord",
     "Ripple",
+    "SecretUse",
     "StateChange",
     "Task",
     "TaskVersion",

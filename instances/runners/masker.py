@@ -10,21 +10,31 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 MASK = b"***"
 MIN_SECRET = 4  # masking shorter values would riddle every log with stars
 _MIN_DERIVED = 8  # lines and base64 pieces shorter than this match by chance
+_WRAPS_FROM = 60  # base64 tools break lines at 64 or 76 characters
+_PERCENT = re.compile("%[0-9A-F]{2}")
+_LINE_END = b"(?:\\r?\\n)?"
 
 
 class Masker:
-    """Finds the given secrets, their percent- and JSON-escaped forms, the lines of multi-line ones, and their
-    base64 forms at any alignment (so also inside `user:secret`)."""
+    """Finds the given secrets, their percent-, JSON- and hex-escaped forms, the lines of multi-line ones, and
+    their base64 forms at any alignment (so also inside `user:secret`), long ones broken into lines too."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
+        secrets = list(secrets)
         needles = {form for secret in secrets for form in _forms(secret)}
         self._needles = sorted(needles, key=lambda needle: (-len(needle), needle))
-        self._pattern = re.compile(b"|".join(map(re.escape, self._needles))) if needles else None
+        encoded = {form for secret in secrets for form in _long_base64(secret)}
+        self._wrapped = sorted(encoded, key=lambda needle: (-len(needle), needle))
+        self._longest_wrapped = max(map(len, self._wrapped), default=0)
+        patterns = [
+            _wrappable(needle) if needle in encoded else re.escape(needle) for needle in self._needles
+        ]
+        self._pattern = re.compile(b"|".join(patterns)) if needles else None
         self._pending = b""
 
     def mask(self, data: bytes) -> bytes:
@@ -91,6 +101,21 @@ class Masker:
                 if needle.startswith(tail[position:]):
                     longest = max(longest, len(tail) - position)
                     break
+        return max(longest, self._partial_wrapped(data)) if self._wrapped else longest
+
+    def _partial_wrapped(self, data: bytes) -> int:
+        """The same for base64 that may be broken into lines."""
+        tail = data[-2 * self._longest_wrapped :]
+        places = [place for place, byte in enumerate(tail) if byte not in b"\r\n"]
+        compact = bytes(tail[place] for place in places)
+        longest = 0
+        for needle in self._wrapped:
+            end = compact[-(len(needle) - 1) :]
+            for position in _occurrences(end, needle[:1]):
+                if needle.startswith(end[position:]):
+                    begins = places[len(compact) - len(end) + position]
+                    longest = max(longest, len(tail) - begins)
+                    break
         return longest
 
 
@@ -106,7 +131,13 @@ def _forms(secret: str) -> Iterator[bytes]:
     if len(raw.strip()) < MIN_SECRET:
         return
     yield raw
-    yield quote(raw, safe="").encode()
+    percent = quote(raw, safe="")
+    yield percent.encode()
+    yield _PERCENT.sub(lambda found: found[0].lower(), percent).encode()
+    yield quote_plus(raw).encode()
+    if len(raw) >= _MIN_DERIVED:
+        yield raw.hex().encode()
+        yield raw.hex().upper().encode()
     yield json.dumps(secret)[1:-1].encode()
     yield json.dumps(secret, ensure_ascii=False)[1:-1].encode("utf-8", "surrogateescape")
     lines = [line.strip() for line in raw.splitlines()]
@@ -115,6 +146,19 @@ def _forms(secret: str) -> Iterator[bytes]:
     yield from _base64_forms(raw)
     if raw.strip() != raw:
         yield from _base64_forms(raw.strip())
+
+
+def _long_base64(secret: str) -> Iterator[bytes]:
+    raw = secret.encode("utf-8", "surrogateescape")
+    if len(raw.strip()) < MIN_SECRET:
+        return
+    for form in (*_base64_forms(raw), *_base64_forms(raw.strip())):
+        if len(form) > _WRAPS_FROM:
+            yield form
+
+
+def _wrappable(needle: bytes) -> bytes:
+    return _LINE_END.join(re.escape(needle[place : place + 1]) for place in range(len(needle)))
 
 
 def _base64_forms(raw: bytes) -> Iterator[bytes]:

@@ -48,11 +48,15 @@ class Site:
     logs: Path
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Chromium, without a window."""
+def _needs_chromium() -> None:
     if CHROMIUM is None:
         pytest.skip("no chromium on PATH: the browser tests need one")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, without a window. One a module: Playwright's event loop must not run under tests that have their own."""
+    _needs_chromium()
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     # Playwright keeps an event loop in this thread, in which Django would refuse every query of the test.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
@@ -67,7 +71,8 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def _server(browser: Any, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def _server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    _needs_chromium()
     home = tmp_path_factory.mktemp("web")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -39,7 +39,7 @@ def opened(
 
 
 def texts(page: Any) -> list[str]:
-    return page.locator("#wo-log .wo-row > span").all_inner_texts()  # type: ignore[no-any-return]
+    return page.locator("#wo-log .wo-row > span").all_inner_texts()
 
 
 def wait(page: Any, words: str) -> None:

@@ -1,6 +1,6 @@
 import base64
 import json
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -46,6 +46,14 @@ def test_no_secret_survives_any_stream(secrets, texts):
         json.dumps({"password": SECRET}),
         *(base64.b64encode(b"u" * before + SECRET.encode() + b"!" * 3).decode() for before in range(4)),
         base64.urlsafe_b64encode(SECRET.encode()).decode(),
+        quote_plus(SECRET),
+        quote(SECRET, safe="")
+        .replace("%2F", "%2f")
+        .replace("%2B", "%2b")
+        .replace("%3F", "%3f")
+        .replace("%C3%B6", "%c3%b6"),
+        SECRET.encode().hex(),
+        SECRET.encode().hex().upper(),
     ],
 )
 def test_forms(form):
@@ -84,3 +92,25 @@ def test_no_part_of_a_secret_shows_where_a_log_is_cut(head, tail, sizes):
     log.feed(data)
     log.finish()
     assert not set(sink.of(OUTPUT)) & set(b"0123456789")
+
+
+LONG = "".join(chr(33 + n * 7 % 90) for n in range(150))
+
+
+@given(
+    before=st.integers(0, 3),
+    width=st.sampled_from([64, 76]),
+    end=st.sampled_from(["\n", "\r\n"]),
+    sizes=st.lists(st.integers(1, 90), max_size=12),
+)
+def test_base64_in_lines_however_it_is_cut(before, width, end, sizes):
+    """As `base64` and `openssl` print it, and as the reads of a pipe cut that."""
+    encoded = base64.b64encode(b"u" * before + LONG.encode() + b"!!").decode()
+    text = end.join(encoded[n : n + width] for n in range(0, len(encoded), width)) + end
+    pieces, rest = [], text.encode()
+    for size in sizes:
+        pieces.append(rest[:size])
+        rest = rest[size:]
+    masked = feed(Masker([LONG]), [*pieces, rest]).decode()
+    assert masked == Masker([LONG]).mask_text(text)
+    assert len(masked.replace("***", "").strip()) <= 12, "what does not depend on the secret alone"

@@ -2,15 +2,24 @@
 
 import datetime as dt
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
+from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
-from django.db.models import Count, Model, QuerySet
+from django.db.models import Count, Model, Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
 
+from weops.console.present import NOTHING, stamp
 from weops.console.scoped import ScopedAdmin, ScopedInline, VisibleFilter
 from weops.projects import access
 from weops.projects.access import Right
@@ -181,6 +190,14 @@ class SecretForm(forms.ModelForm):
         return super().save(commit)
 
 
+SECRET_FACTS = ("written", "tasks", "executions")
+MOST_FACTS = 20
+
+
+def _listed(lines: Iterable[SafeString]) -> SafeString:
+    return format_html_join("", "<div>{}</div>", ((line,) for line in lines)) or NOTHING
+
+
 @admin.register(Secret)
 class SecretAdmin(FixedProject):
     rules = SECRETS
@@ -190,7 +207,54 @@ class SecretAdmin(FixedProject):
     list_filter = (("project", VisibleFilter),)
     list_select_related = ("project",)
     search_fields = ("name",)
-    fields = ("project", "name", "value")
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return ("project", "name", "value", *(SECRET_FACTS if obj else ()))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return (*super().get_readonly_fields(request, obj), *(SECRET_FACTS if obj else ()))
+
+    @admin.display(description=_("Written"))
+    def written(self, secret: Secret) -> SafeString:
+        """Who made and changed it, when and through which door; the value is in no record."""
+        entries = LogEntry.objects.filter(
+            content_type=ContentType.objects.get_for_model(Secret), object_id=str(secret.pk)
+        ).select_related("user")[:MOST_FACTS]
+        return _listed(
+            format_html("{} {} {}", stamp(entry.action_time), entry.user.get_username(), str(entry))
+            for entry in entries
+        )
+
+    @admin.display(description=_("Tasks that get it"))
+    def tasks(self, secret: Secret) -> SafeString:
+        rows = apps.get_model("instances", "Task").objects.filter(
+            Q(secrets=secret) | Q(data_source__url=secret)
+        )
+        found = rows.distinct().order_by("name").values_list("pk", "name")[:MOST_FACTS]
+        return _listed(
+            format_html(
+                '<a class="wo-link" href="{}">{}</a>',
+                reverse("admin:instances_task_change", args=(pk,)),
+                name,
+            )
+            for pk, name in found
+        )
+
+    @admin.display(description=_("Executions that used it last"))
+    def executions(self, secret: Secret) -> SafeString:
+        uses = apps.get_model("instances", "SecretUse").objects.filter(secret=secret)
+        rows = uses.select_related("execution__instance__task").order_by("-execution_id")[:MOST_FACTS]
+        return _listed(
+            format_html(
+                '{} <a class="wo-link" href="{}?execution={}">{}, execution {}</a>',
+                stamp(use.at),
+                reverse("admin:instances_instance_change", args=(use.execution.instance_id,)),
+                use.execution_id,
+                use.execution.instance,
+                use.execution_id,
+            )
+            for use in rows
+        )
 
 
 class DataSourceForm(forms.ModelForm):

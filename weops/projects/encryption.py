@@ -26,6 +26,17 @@ def encrypt(value: str) -> bytes:
     return _keys().encrypt(value.encode())
 
 
+def is_newest(ciphertext: bytes) -> bool:
+    """Whether the first of the keys encrypted it."""
+    from cryptography.fernet import Fernet, InvalidToken
+
+    try:
+        Fernet(settings.WEOPS_ENCRYPTION_KEYS[0]).decrypt(ciphertext)
+    except (InvalidToken, IndexError):
+        return False
+    return True
+
+
 def decrypt(ciphertext: bytes) -> str:
     """The plain text; raises ValueError when none of the present keys encrypted it."""
     from cryptography.fernet import InvalidToken

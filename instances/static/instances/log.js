@@ -10,7 +10,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const follow = part("follow"), level = part("level");
 
   // `above`: what to ask for before the first line shown; `below`: the line after the last one shown, null at the log's end.
-  let above = null, below = 1, total = 0, cursor = 0, source = null, loading = false, unseen = 0, error = 0, asked = 0, polling = 0;
+  let above = null, below = 1, total = 0, cursor = 0, source = null, loading = false, unseen = 0, error = 0, asked = 0, polling = 0, part_of = 0;
   let needle = "", matches = [], at = -1, more = null;
 
   const following = () => follow.getAttribute("aria-pressed") === "true";
@@ -92,10 +92,11 @@ document.addEventListener("DOMContentLoaded", () => {
   const first = () => log.querySelector(".wo-row"), last = () => log.lastElementChild?.matches?.(".wo-row") ? log.lastElementChild : null;
   const shows = (name) => level.value === "all" || LEVELS.indexOf(name) >= LEVELS.indexOf(level.value);
 
+  // Nothing is read on or back until the new part is there, and what was asked for before is of no use any more.
   function clear() {
     stop();
     log.replaceChildren();
-    above = null; below = 1; unseen = 0;
+    above = null; below = null; unseen = 0; part_of += 1;
     tellUnseen();
   }
   function append(lines) {
@@ -198,8 +199,8 @@ document.addEventListener("DOMContentLoaded", () => {
   async function showEnd() {
     clear();
     say(word("loading"));
-    const page = await ask({ tail: 1, count: PAGE });
-    clear();
+    const mine = part_of, page = await ask({ tail: 1, count: PAGE });
+    if (mine !== part_of) { return; }
     append(page.lines);
     above = page.previous;
     if (!page.lines.length && page.waiting) { waits(page.waiting); }
@@ -212,8 +213,8 @@ document.addEventListener("DOMContentLoaded", () => {
       clear();
       say(word("loading"));
       const start = Math.max(1, number - 150);
-      const page = await ask({ first: start, count: PAGE });
-      clear();
+      const mine = part_of, page = await ask({ first: start, count: PAGE });
+      if (mine !== part_of) { return; }
       append(page.lines);
       above = start > 1 ? start : null;
       settle(page);
@@ -231,7 +232,9 @@ document.addEventListener("DOMContentLoaded", () => {
     if (loading || above === null) { return; }
     loading = true;
     try {
-      const page = await ask({ before: above, count: PAGE }), height = log.scrollHeight, top = log.scrollTop;
+      const mine = part_of, page = await ask({ before: above, count: PAGE });
+      if (mine !== part_of) { return; }
+      const height = log.scrollHeight, top = log.scrollTop;
       log.prepend(...page.lines.map((line) => row(...line)));
       above = page.previous;
       log.scrollTop = top + log.scrollHeight - height;
@@ -242,7 +245,8 @@ document.addEventListener("DOMContentLoaded", () => {
     if (loading || source || below === null) { return; }
     loading = true;
     try {
-      const page = await ask({ first: below, count: PAGE });
+      const mine = part_of, page = await ask({ first: below, count: PAGE });
+      if (mine !== part_of) { return; }
       append(page.lines);
       settle(page);
       if (following()) { toEnd(); }
