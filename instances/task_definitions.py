@@ -59,11 +59,11 @@ class _Tasks(Definition[Task]):
         for column in Task._meta.concrete_fields
         if column.editable and column.name not in ("id", "status")
     )
+    anchor = "workflow"
     # The owner of a task that exists is changed by an operation, which its instances and the record know of.
     fixed = ("owner",)
     fixed_words = "The owner of a task that exists is changed by the operation `owner`."
     choice_rights = {
-        "workflow": Right.AUTHOR,
         "for_each": Right.AUTHOR,
         "folder": Right.AUTHOR,
         "data_source": Right.AUTHOR,
@@ -103,6 +103,7 @@ class _Tasks(Definition[Task]):
         definitions.lock_dependencies()
         task = Task(owner=user)
         columns, given = self._split(values)
+        self.begin(task, columns, user)
         self.set(task, columns, user)
         if task.workflow_id is None:
             raise ValidationError({"workflow": "Choose a workflow."})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Prefetch
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -14,14 +14,15 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from instances.api import export, lineage, logs
 from instances.api import instance_serializers as shapes
-from instances.api import lineage, logs
 from instances.filters import InstanceFilter
 from instances.insight.why import why
 from instances.models import Execution, Instance, StateChange, TaskVersion
+from instances.operations import records
 from instances.operations.acknowledging import acknowledgements
 from weops.api.filtering import FormFilters
-from weops.api.views import Rows, user_of
+from weops.api.views import SOURCE, Rows, user_of
 from weops.console.folders import folder_paths
 
 READ = ("get", "head", "options")
@@ -93,6 +94,30 @@ class Instances(Rows):
             instance.folder_path = paths.get(instance.folder_id, "")
             instance.is_acknowledged = instance.pk in seen
         return page
+
+    @extend_schema(
+        responses={(200, "application/x-ndjson"): OpenApiTypes.STR, (200, "text/csv"): OpenApiTypes.STR},
+        parameters=[
+            OpenApiParameter("as", enum=["ndjson", "csv"], default="ndjson", description="Its format."),
+            OpenApiParameter("fields", str, description="Names, separated by commas."),
+        ],
+    )
+    @action(detail=False, pagination_class=None)
+    def export(self, request: Request) -> StreamingHttpResponse:
+        """All that match the filters, as NDJSON or CSV, newest data time first. The export is put on record."""
+        self._check_parameters({"as", "fields", *self._filter_names()})
+        kind = request.query_params.get("as", "ndjson")
+        if kind not in export.TYPES:
+            raise ValidationError({"as": f"Write {' or '.join(export.TYPES)}."})
+        fields = tuple(dict.fromkeys(self._wanted() or export.FIELDS))
+        if unknown := [name for name in fields if name not in export.FIELDS]:
+            known = ", ".join(export.FIELDS)
+            raise ValidationError({"fields": f"There is no field {unknown[0][:100]!r}; there are {known}."})
+        rows = self.filter_queryset(self.visible(Instance.objects.all()))
+        asked = {name: request.query_params.getlist(name) for name in request.query_params}
+        options = {"format": kind, "fields": list(fields), "filter": asked}
+        records.note("export_instances", user=user_of(request), source=SOURCE, options=options)
+        return export.stream(request._request, rows, kind, fields)
 
     @extend_schema(
         responses={(200, "application/json"): OpenApiTypes.OBJECT},

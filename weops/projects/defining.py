@@ -52,6 +52,8 @@ class Definition(Generic[Row]):
     right: ClassVar[Right] = Right.AUTHOR
     columns: ClassVar[tuple[str, ...]]
     fixed: ClassVar[tuple[str, ...]] = ("project",)
+    # The column that says in which project a new row is, judged before all others.
+    anchor: ClassVar[str] = "project"
     fixed_words: ClassVar[str] = "It stays as it was made; make a new one instead."
     choice_rights: ClassVar[dict[str, Right]] = {}
 
@@ -72,6 +74,7 @@ class Definition(Generic[Row]):
     @transaction.atomic
     def create(self, values: Mapping[str, Any], *, user: User | None, source: str = "system") -> Row:
         row: Any = self.model()
+        self.begin(row, values, user)
         self.set(row, values, user)
         require(user, self.project_of(row), self.right)
         self.save(row)
@@ -105,6 +108,12 @@ class Definition(Generic[Row]):
         """Raises InUse."""
         if held := self.held(row):
             raise InUse(f"{row} cannot be deleted: {held}.")
+
+    def begin(self, row: Row, values: Mapping[str, Any], user: User | None) -> None:
+        """Who may make nothing in the project is told so first."""
+        if self.anchor in self.columns and values.get(self.anchor) is not None:
+            self.set(row, {self.anchor: values[self.anchor]}, user)
+            require(user, self.project_of(row), self.right)
 
     def set(self, row: Row, values: Mapping[str, Any], user: User | None) -> list[str]:
         """Puts the values on the row, unsaved; the columns that differ now."""

@@ -145,9 +145,12 @@ class _Secrets(Definition[Secret]):
             except ValidationError as error:
                 raise ValidationError({"value": error.messages}) from None
             changed.append("value")
-        elif row.pk is None:
-            raise ValidationError({"value": "Write the secret's value."})
         return changed
+
+    def save(self, row: Secret) -> None:
+        if not row.ciphertext:
+            raise ValidationError({"value": "Write the secret's value."})
+        super().save(row)
 
 
 class _DataSources(Definition[DataSource]):

@@ -1,0 +1,107 @@
+"""A mutation under an idempotency key is carried out once; ETags keep two editors from overwriting each other."""
+
+import datetime as dt
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from instances.models import Workflow
+from tests.factories import DANA, PETRA, VERA
+from weops.api.models import Answer
+from weops.projects.models import Folder
+
+Api = Callable[..., APIClient]
+FOLDERS = "/api/v1/folders/"
+
+
+def test_a_repeated_request_is_answered_again_and_done_once(world: SimpleNamespace, api: Api) -> None:
+    body, client = {"project": world.ours.project.pk, "name": "new"}, api(DANA)
+    first = client.post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY="k1")
+    again = client.post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY="k1")
+    assert first.status_code == again.status_code == 201
+    assert first.json() == again.json()
+    assert again["ETag"] == first["ETag"]
+    assert again["Idempotency-Replayed"] == "true"
+    assert Folder.objects.filter(name="new").count() == 1
+
+
+def test_a_key_is_of_one_request_and_one_user(world: SimpleNamespace, api: Api) -> None:
+    body, client = {"project": world.ours.project.pk, "name": "new"}, api(DANA)
+    client.post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY="k1")
+    other = client.post(FOLDERS, {**body, "name": "other"}, HTTP_IDEMPOTENCY_KEY="k1")
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+    theirs = api(PETRA).post(FOLDERS, {**body, "name": "other"}, HTTP_IDEMPOTENCY_KEY="k1")
+    assert theirs.status_code == 201
+
+
+def test_what_was_refused_may_be_tried_again(world: SimpleNamespace, api: Api) -> None:
+    body = {"project": world.ours.project.pk, "name": "new"}
+    assert api(VERA).post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY="k1").status_code == 403
+    assert not Answer.objects.exists()
+
+
+def test_one_that_is_on_is_not_begun_twice_and_one_that_died_is(world: SimpleNamespace, api: Api) -> None:
+    body, client = {"project": world.ours.project.pk, "name": "new"}, api(DANA)
+    assert client.post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY="k1").status_code == 201
+    Folder.objects.filter(name="new").delete()
+    Answer.objects.update(status=None)
+    busy = client.post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY="k1")
+    assert (busy.status_code, busy.json()["code"]) == (409, "idempotency_key_busy")
+    Answer.objects.update(created_at=timezone.now() - dt.timedelta(minutes=6))
+    assert client.post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY="k1").status_code == 201
+
+
+@pytest.mark.parametrize("key", ["x" * 129, "ключ"])
+def test_strange_keys(world: SimpleNamespace, api: Api, key: str) -> None:
+    answer = api(DANA).post(FOLDERS, {}, HTTP_IDEMPOTENCY_KEY=key)
+    assert answer.status_code == 400
+
+
+def test_a_change_of_what_has_changed_meanwhile_is_refused(world: SimpleNamespace, api: Api) -> None:
+    client, address = api(DANA), f"/api/v1/workflows/{world.ours.workflow.pk}/"
+    tag = client.get(address)["ETag"]
+    first = client.patch(address, {"description": "one"}, HTTP_IF_MATCH=tag)
+    assert first.status_code == 200
+    late = client.patch(address, {"description": "two"}, HTTP_IF_MATCH=tag)
+    assert (late.status_code, late.json()["code"]) == (412, "precondition_failed")
+    assert late.json()["etag"] == first["ETag"]
+    assert Workflow.objects.get(pk=world.ours.workflow.pk).description == "one"
+    assert client.delete(address, HTTP_IF_MATCH=tag).status_code == 412
+
+
+def test_misspelt_and_read_only_fields_are_refused(world: SimpleNamespace, api: Api) -> None:
+    answer = api(DANA).patch(
+        f"/api/v1/workflows/{world.ours.workflow.pk}/",
+        {"descripion": "x", "created_at": "2026-01-01T00:00:00Z"},
+    )
+    assert answer.status_code == 400
+    assert {one["field"] for one in answer.json()["errors"]} == {"descripion", "created_at"}
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'"x"', b'{"name": "\\u0000"}', b'{"name": NaN}', b"\xff", b"[" * 100_000]
+)
+def test_bodies_that_are_none(world: SimpleNamespace, api: Api, body: bytes) -> None:
+    answer = api(DANA).generic("POST", FOLDERS, body, content_type="application/json")
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "invalid"
+
+
+def test_throttling_says_how_long_to_wait(world: SimpleNamespace, api: Api, settings: object) -> None:
+    settings.WEOPS_API_RATE = 1  # type: ignore[attr-defined]
+    client = api(VERA)
+    codes = [client.get("/api/v1/operations/kinds/").status_code for _ in range(6)]
+    assert codes[0] == 200
+    assert codes[-1] == 429
+    answer = client.get("/api/v1/operations/kinds/")
+    assert answer["Retry-After"] == "1"
+    assert answer.json()["code"] == "throttled"
+
+
+def test_an_unknown_address_is_a_problem_too(world: SimpleNamespace, api: Api) -> None:
+    answer = api(VERA).get("/api/v1/nothing/")
+    assert answer.status_code == 404
+    assert answer["Content-Type"] == "application/problem+json"

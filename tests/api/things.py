@@ -1,0 +1,58 @@
+"""A row of every noun in one project, for tests that try every address."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from events.models import EventInstance, Listener, Stray
+from instances.models import OperationRecord
+from instances.operations import backfill
+from tests import factories
+from tests.admin.rows import make_execution, make_instance
+from tests.events.scene import fire, make_event
+from weops.projects.models import Member
+
+
+def things(world: Any, side: Any) -> SimpleNamespace:
+    """Ids by noun, of the project of `side`."""
+    project, task = side.project, side.task
+    event = make_event(project, "ready")
+    fired = EventInstance.objects.get(pk=fire(event).event_instances[0])
+    other = factories.make_task(side.workflow)
+    failed = make_instance(other, "failed")
+    record = OperationRecord.objects.create(kind="rerun", source="admin", project_ids=[project.pk])
+    return SimpleNamespace(
+        projects=project.pk,
+        members=Member.objects.get_or_create(project=project, user=factories.make_user("guest"))[0].pk,
+        folders=side.folder.pk,
+        resource_groups=side.group.pk,
+        calendars=side.calendar.pk,
+        secrets=side.secret.pk,
+        data_sources=side.source.pk,
+        users=world.cast[factories.VERA].pk,
+        workflows=side.workflow.pk,
+        tasks=task.pk,
+        versions=side.version.pk,
+        dependencies=factories.depend(other, task).pk,
+        instances=side.instance.pk,
+        failed=failed.pk,
+        executions=make_execution(side.instance, "failed").pk,
+        operations=record.pk,
+        backfills=backfill.create(
+            {"tasks": [task.pk], "ranges": [{"first": "2013-01-01", "last": "2013-01-01"}]},
+            user=None,
+            source="api",
+        ).pk,
+        events=event.pk,
+        listeners=Listener.objects.create(task=other, event=event).pk,
+        event_instances=fired.pk,
+        stray=Stray.objects.create(
+            firing=fired.firing, name="redy", data_time="20260325", reason=Stray.Reason.UNKNOWN
+        ).pk,
+        empty_folder=type(side.folder).objects.create(project=project, name="empty").pk,
+        empty_workflow=factories.make_workflow(project).pk,
+        empty_group=factories.make_group().pk,
+        empty_project=factories.make_project().pk,
+        free_event=make_event(project, "unused").pk,
+        draft=factories.make_task(factories.make_workflow(project)).pk,
+        free_secret=factories.make_secret(project).pk,
+    )
