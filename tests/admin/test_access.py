@@ -49,8 +49,8 @@ PAGES: dict[str, tuple[set[str], set[str], set[str], set[str]]] = {
     "auth.group": (SUPER, SUPER, SUPER, SUPER),
 }
 
-# Everybody's own, whatever the project: tests/api/test_tokens.py.
-OWN = {"api.token"}
+# Everybody's own, whatever the project: tests/api/test_tokens.py, tests/admin/test_access_keys.py.
+OWN = {"api.token", "projects.accesskey"}
 
 # In `world` these hold other rows, so nobody deletes them.
 IN_USE = {

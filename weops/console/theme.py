@@ -125,6 +125,7 @@ UNFOLD: dict[str, Any] = {
                     _link("Resource groups", "tune", "projects.ResourceGroup"),
                     _link("Workers", "memory", "instances.WorkerProcess"),
                     _link("API tokens", "vpn_key", "api.Token"),
+                    _link("Access keys", "encrypted", "projects.AccessKey"),
                     _link("Users", "person", "auth.User"),
                     _link("Groups", "group", "auth.Group"),
                 ],

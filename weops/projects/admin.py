@@ -21,11 +21,14 @@ from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
 
 from weops.console.present import NOTHING, stamp
 from weops.console.scoped import ScopedAdmin, ScopedInline, VisibleFilter
-from weops.projects import access
+from weops.projects import access, key_admin
 from weops.projects.access import Right
 from weops.projects.choices import visible_calendars
 from weops.projects.definitions import CALENDARS, DATA_SOURCES, FOLDERS, MOST_DATES, PROJECTS, SECRETS
 from weops.projects.models import Calendar, DataSource, Folder, Member, Project, Secret
+
+# Importing it registers its admin.
+_REGISTERED = (key_admin,)
 
 
 class FixedProject(ScopedAdmin):

@@ -1,4 +1,4 @@
-"""Projects and what belongs to them: members, folders, resource groups, calendars, secrets, data sources."""
+"""Projects and what belongs to them: members, folders, resource groups, calendars, secrets, data sources; access keys."""
 
 from typing import Any
 
@@ -237,3 +237,31 @@ class DataSource(models.Model):
     def clean(self) -> None:
         if self.url_id and self.project_id and self.url.project_id != self.project_id:
             raise ValidationError({"url": "The secret belongs to another project."})
+
+
+class AccessKey(models.Model):
+    """A key pair of a user, with whose secret programs sign requests. Signing needs the secret itself, so that it is
+    encrypted, not hashed; `weops.projects.keys` makes and revokes them.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="access_keys")
+    name = models.CharField(max_length=100, blank=True, help_text="What uses it, such as nightly-loads.")
+    secret_id = models.CharField(max_length=64, unique=True, editable=False)
+    ciphertext = models.BinaryField(editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute.")
+    revoked_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name or self.secret_id
+
+    def write(self, secret: str) -> None:
+        """Sets the secret; `save()` stores it."""
+        self.ciphertext = encryption.encrypt(secret)
+
+    def reveal(self) -> str:
+        """The secret, to verify a signature with."""
+        return encryption.decrypt(bytes(self.ciphertext))
