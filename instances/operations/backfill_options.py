@@ -23,6 +23,8 @@ from weops.projects.models import Project, ResourceGroup
 MOST_TASKS = 1000
 MOST_RANGES = 100
 MOST_PARALLEL = 1000
+# In place of a self-dependency: what each task has of its own.
+OWN = "task"
 _FIRST, _LAST = dt.date(1970, 1, 1), dt.date(9998, 12, 31)
 
 
@@ -69,7 +71,8 @@ def parse(given: Mapping[str, Any], *, user: User | None, now: dt.datetime | Non
     ranges                      [{"first": "2026-01-01", "last": "2026-01-31"}, ...], both days included
     timezone                    of the ranges; by default each task's own
     window_start, window_end    "HH:MM", for minute and hour tasks
-    parallelism                 data times at once, by default 1; or else self_dependency: parallel, serial, orderly
+    parallelism                 data times at once, by default 1; or else self_dependency: parallel, serial, orderly, or `task`
+                                for what each task has
     resource_group              id
 
     `user` None is the system. What is planned after `now` is left to the schedule.
@@ -274,8 +277,10 @@ def _time(given: Mapping[str, Any], name: str) -> dt.time | None:
 def _limits(given: Mapping[str, Any], order: Order) -> tuple[int | None, str]:
     """(parallelism, self-dependency): one of the two."""
     self_dependency = given.get("self_dependency") or ""
-    if self_dependency and self_dependency not in list(SelfDependency):
-        raise OptionError("self_dependency", f"{self_dependency!r} is none of {', '.join(SelfDependency)}.")
+    if self_dependency and self_dependency not in (*SelfDependency, OWN):
+        raise OptionError(
+            "self_dependency", f"{self_dependency!r} is none of {', '.join(SelfDependency)}, {OWN}."
+        )
     parallelism = given.get("parallelism")
     if self_dependency:
         if parallelism not in (None, ""):
@@ -287,7 +292,7 @@ def _limits(given: Mapping[str, Any], order: Order) -> tuple[int | None, str]:
             raise OptionError(
                 "order", "An orderly task runs from its first data time on; REVERSE contradicts it."
             )
-        return None, str(self_dependency)
+        return None, "" if self_dependency == OWN else str(self_dependency)
     if parallelism in (None, ""):
         return 1, ""
     if type(parallelism) is not int or not 1 <= parallelism <= MOST_PARALLEL:

@@ -67,8 +67,12 @@ def note(
     reason: str = "",
     options: Mapping[str, Any] | None = None,
     project_ids: list[int] | None = None,
+    **columns: Any,
 ) -> OperationRecord:
-    """Puts on record what was done at once and is not about instances: a task was paused, a plan was resumed."""
+    """Puts on record what was done at once and is not about instances: a task was paused, a plan was resumed.
+
+    `columns`: others than by default, such as a state and counts.
+    """
     return OperationRecord.objects.create(
         kind=kind,
         operator=user,
@@ -77,9 +81,7 @@ def note(
         reason=storable(reason),
         options=dict(options or {}),
         project_ids=project_ids,
-        state=OperationState.SUCCESS,
-        started_at=Now(),
-        finished_at=Now(),
+        **{"state": OperationState.SUCCESS, "started_at": Now(), "finished_at": Now(), **columns},
     )
 
 

@@ -1,0 +1,401 @@
+"""What is said of a task in a request, as columns of ours: what `instances.task_definitions.TASKS` takes."""
+
+import base64
+import binascii
+import datetime as dt
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils import timezone
+
+from events.formats import Unit
+from events.models import Event
+from instances.engine.schedule import Cycle
+from instances.engine.states import SelfDependency
+from instances.models import Task
+from instances.models.choices import CalendarMode, Generation, RerunAllowed
+from instances.runners import registry
+from weops.projects.access import Right
+from weops.projects.models import ResourceGroup
+from weops.wedata import accounts, codes, dependencies, schedules
+from weops.wedata.dispatch import Call
+from weops.wedata.errors import bad_value
+from weops.wedata.fields import (
+    MOST_CODE,
+    Clock,
+    Field,
+    Id,
+    Ignored,
+    Many,
+    Model,
+    Moment,
+    Refused,
+    Text,
+    Whole,
+)
+from weops.wedata.folders import Tree
+from weops.wedata.task_view import WHOLE_DAY
+from weops.wedata.times import aware, schedule_zone, zone_of
+from weops.wedata.workflows import parameters
+
+BASE, CODE, SCHEDULE = "TaskBaseAttribute", "TaskConfiguration", "TaskSchedulerConfiguration"
+# Of the API, for tasks that are made through it.
+DEFAULTS: dict[str, Any] = {
+    "CycleType": "DAY_CYCLE",
+    "CrontabExpression": schedules.DEFAULT_CRONTAB,
+    "EndTime": dt.datetime(2099, 12, 31, 23, 59, 59),  # noqa: DTZ001 - on the task's own clock
+    "SelfDepend": "serial",
+    "AllowRedoType": "ALL",
+    "InitStrategy": "T_PLUS_0",
+    "ScheduleType": 0,
+    "RunPriorityType": 6,
+    "RetryWaitMinute": 5,
+    "MaxRetryNumber": 4,
+}
+_YEARS = 60 * 24 * 366
+_PAIR = {"ParamKey": Text(required=True, most=100), "ParamValue": Text(most=100_000, default="")}
+_ELSEWHERE = "Tasks run on the workers of their resource group; leave it out."
+_STRATEGY = Model(
+    name="DependencyStrategyTask",
+    fields={
+        "PollingNullStrategy": Text(one_of=("EXECUTING", "WAITING")),
+        "TaskDependencyExecutingStrategies": Many(
+            of=Text(one_of=("NOT_EXIST", "PARENT_EXPIRED", "PARENT_TIMEOUT")), most=3
+        ),
+        "TaskDependencyExecutingTimeoutValue": Whole(least=1, most=_YEARS),
+    },
+)
+_EDGE = Model(
+    name="DependencyTaskBrief",
+    fields={
+        "TaskId": Id(required=True),
+        "MainCyclicConfig": Text(one_of=dependencies.MAIN),
+        "SubordinateCyclicConfig": Text(one_of=dependencies.SUBORDINATE),
+        "Offset": Text(most=200),
+        "DependencyStrategy": _STRATEGY,
+    },
+)
+_LISTENER = Model(
+    name="EventListener",
+    fields={
+        "EventName": Text(required=True, most=40),
+        "EventSubType": Text(most=20),
+        "EventBroadcastType": Text(most=20),
+        "PropertiesList": Many(of=Model(name="ParamInfo", fields=_PAIR), most=20),
+    },
+)
+CONFIGURATION: dict[str, Field] = {
+    "ResourceGroup": Id(),
+    "CodeContent": Text(most=MOST_CODE),
+    "TaskExtConfigurationList": Many(of=Model(name="TaskExtParameter", fields=_PAIR), most=200),
+    "DataCluster": Refused(why="There are no clusters to choose; leave it out."),
+    "BrokerIp": Refused(why=_ELSEWHERE, nothing=("any",)),
+    "YarnQueue": Refused(why=_ELSEWHERE),
+    "SourceServiceId": Id(),
+    "TargetServiceId": Refused(why="A task works on one data source, its SourceServiceId; leave it out."),
+    "TaskSchedulingParameterList": Many(of=Model(name="TaskSchedulingParameter", fields=_PAIR), most=200),
+    "BundleId": Ignored(),
+    "BundleInfo": Ignored(),
+}
+# Of the saved task, which scripts read, change and send back: what is told there says nothing here.
+SAVED_CONFIGURATION: dict[str, Field] = CONFIGURATION | {
+    name: Ignored()
+    for name in (
+        *("SourceServiceType", "SourceServiceName", "TargetServiceType", "TargetServiceName"),
+        "ResourceGroupName",
+    )
+}
+_NO_VIRTUAL = "Every task may be depended on; write 1."
+SCHEDULING: dict[str, Field] = {
+    "CycleType": Text(one_of=tuple(codes.CYCLES)),
+    "ScheduleTimeZone": Text(most=60),
+    "CrontabExpression": Text(most=200),
+    "StartTime": Moment(),
+    "EndTime": Moment(),
+    "ExecutionStartTime": Clock(),
+    "ExecutionEndTime": Clock(),
+    "CalendarOpen": Text(one_of=("0", "1")),
+    "CalendarId": Id(),
+    "SelfDepend": Text(one_of=tuple(SelfDependency)),
+    "UpstreamDependencyConfigList": Many(of=_EDGE, most=1000),
+    "EventListenerList": Many(of=_LISTENER, most=100),
+    "AllowRedoType": Text(one_of=tuple(RerunAllowed.values)),
+    "ParamTaskOutList": Refused(
+        type="list of OutTaskParameter", why="Output parameters are printed by tasks; leave it out."
+    ),
+    "ParamTaskInList": Refused(type="list of InTaskParameter", why="Give parameters by name; leave it out."),
+    "TaskOutputRegistryList": Ignored(type="list of TaskDataRegistry"),
+    "InitStrategy": Text(one_of=tuple(Generation.values)),
+    "ScheduleType": Whole(one_of=(0, 1)),
+    "RunPriorityType": Whole(one_of=tuple(codes.PRIORITIES)),
+    "RetryWaitMinute": Whole(least=0, most=_YEARS),
+    "MaxRetryNumber": Whole(least=0, most=100),
+    "ExecutionTTLMinute": Whole(least=-1, most=_YEARS),
+    "WaitExecutionTotalTTLMinute": Whole(least=-1, most=_YEARS),
+    "DependencyTriggerPolicy": Text(one_of=("ALL_SUCCESS",)),
+    "MinuteOffset": Refused(type="int", why="Minute tasks start at minute 0 of the hour.", nothing=(0,)),
+    # As versions of the API before this one had them.
+    "ScheduleRunType": Whole(one_of=(0, 1)),
+    "RunPriority": Whole(one_of=tuple(codes.PRIORITIES)),
+    "RetryWait": Whole(least=0, most=_YEARS),
+    "MaxRetryAttempts": Whole(least=0, most=100),
+    "ExecutionTTL": Whole(least=-1, most=_YEARS),
+    "WaitExecutionTotalTTL": Whole(least=-1, most=_YEARS),
+    "AllowDownstreamDependency": Refused(why=_NO_VIRTUAL, nothing=(1, "1")),
+}
+SAVED_SCHEDULING: dict[str, Field] = SCHEDULING | {
+    "AllowDownstreamDependency": Refused(type="int", why=_NO_VIRTUAL, nothing=(1,)),
+    "CalendarName": Ignored(),
+    # Whoever waits for it says so itself.
+    "DownstreamDependencyConfigList": Ignored(type="list of DependencyTaskBrief"),
+    "DownStreamDependencyConfigList": Ignored(type="?"),
+}
+_OLD_NAMES = {
+    "ScheduleType": "ScheduleRunType",
+    "RunPriorityType": "RunPriority",
+    "RetryWaitMinute": "RetryWait",
+    "MaxRetryNumber": "MaxRetryAttempts",
+    "ExecutionTTLMinute": "ExecutionTTL",
+    "WaitExecutionTotalTTLMinute": "WaitExecutionTotalTTL",
+}
+# Our columns under the names of the API, for errors.
+NAMES = {
+    "name": f"{BASE}.TaskName",
+    "workflow": f"{BASE}.WorkflowId",
+    "owner": f"{BASE}.OwnerUin",
+    "description": f"{BASE}.TaskDescription",
+    "folder": f"{BASE}.TaskFolderPath",
+    "task_type": f"{BASE}.TaskTypeId",
+    "code": f"{CODE}.CodeContent",
+    "parameters": f"{CODE}.TaskSchedulingParameterList",
+    "settings": f"{CODE}.TaskExtConfigurationList",
+    "resource_group": f"{CODE}.ResourceGroup",
+    "data_source": f"{CODE}.SourceServiceId",
+    **dict.fromkeys(
+        ("step", "at", "hours", "weekdays", "month_days", "months", "crontab", "run_at"),
+        f"{SCHEDULE}.CrontabExpression",
+    ),
+    "cycle_type": f"{SCHEDULE}.CycleType",
+    "timezone": f"{SCHEDULE}.ScheduleTimeZone",
+    "effective_from": f"{SCHEDULE}.StartTime",
+    "effective_to": f"{SCHEDULE}.EndTime",
+    "window_start": f"{SCHEDULE}.ExecutionStartTime",
+    "window_end": f"{SCHEDULE}.ExecutionEndTime",
+    "calendar": f"{SCHEDULE}.CalendarId",
+    "calendar_mode": f"{SCHEDULE}.CalendarOpen",
+    "dependencies": f"{SCHEDULE}.UpstreamDependencyConfigList",
+    "listeners": f"{SCHEDULE}.EventListenerList",
+    "retry_limit": f"{SCHEDULE}.MaxRetryNumber",
+    "retry_wait": f"{SCHEDULE}.RetryWaitMinute",
+    "self_dependency": f"{SCHEDULE}.SelfDepend",
+}
+
+
+def base(call: Call, given: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Columns of TaskBaseAttribute; a type and a workflow only where there are such fields."""
+    path = f"{prefix}{BASE}"
+    values: dict[str, Any] = {"name": given.get("TaskName"), "description": given.get("TaskDescription")}
+    if given.get("OwnerUin") is not None:
+        values["owner"] = accounts.read(call, f"{path}.OwnerUin", given["OwnerUin"], Right.AUTHOR)
+    if "TaskFolderPath" in given:
+        values["folder"] = Tree(call.project).find(given["TaskFolderPath"], f"{path}.TaskFolderPath")
+    if "TaskTypeId" in given:
+        values["task_type"] = codes.task_type(given["TaskTypeId"], registry.types(), f"{path}.TaskTypeId")
+    return {name: value for name, value in values.items() if value is not None or name == "folder"}
+
+
+def configuration(given: Mapping[str, Any], path: str = CODE) -> dict[str, Any]:
+    """Columns of TaskConfiguration."""
+    values: dict[str, Any] = {}
+    if "CodeContent" in given:
+        values["code"] = _decoded(given["CodeContent"], f"{path}.CodeContent")
+    if "ResourceGroup" in given:
+        values["resource_group"] = given["ResourceGroup"]
+    if "SourceServiceId" in given:
+        values["data_source"] = given["SourceServiceId"]
+    if "TaskSchedulingParameterList" in given:
+        name = "TaskSchedulingParameterList"
+        values["parameters"] = parameters(given[name], f"{path}.{name}")
+    if "TaskExtConfigurationList" in given:
+        name = "TaskExtConfigurationList"
+        found = parameters(given[name], f"{path}.{name}")
+        values["settings"] = {key: _setting(value) for key, value in found.items()}
+    return values
+
+
+def _decoded(text: str, path: str) -> str:
+    try:
+        code = base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise bad_value(path, "It is no text in UTF-8, encoded in Base64.") from None
+    if "\0" in code:
+        raise bad_value(path, "Code holds no NUL.")
+    return code
+
+
+def _setting(value: str) -> Any:
+    """Settings have types; the API's are texts: what reads as JSON is what it says, all else the text."""
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return found if isinstance(found, bool | int | list | dict) else value
+
+
+def default_group() -> ResourceGroup:
+    """The resource group of who names none: the one called `default`, or the only one that there is. Raises ApiError."""
+    rows = list(ResourceGroup.objects.filter(enabled=True).order_by("pk")[:1000])
+    named = [group for group in rows if group.name == "default"] or rows
+    if len(named) != 1:
+        raise bad_value(f"{CODE}.ResourceGroup", "Choose one of those that ListResourceGroups gives.")
+    return named[0]
+
+
+def scheduling(
+    call: Call, given: Mapping[str, Any], saved: Task | None = None, path: str = SCHEDULE
+) -> dict[str, Any]:
+    """Columns of TaskSchedulerConfiguration, and `dependencies` and `listeners`. Of `saved` what is not given stays."""
+    given = dict(given)
+    for name, old in _OLD_NAMES.items():
+        if old in given:
+            given.setdefault(name, given[old])
+    values: dict[str, Any] = {}
+    if "ScheduleTimeZone" in given or saved is None:
+        values["timezone"] = schedule_zone(given.get("ScheduleTimeZone"), f"{path}.ScheduleTimeZone")
+    tz = zone_of(values.get("timezone") or (saved.timezone if saved else "UTC"))
+    if saved is None:
+        today = timezone.now().astimezone(tz).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
+        given = {**DEFAULTS, "StartTime": today, **given}
+    values |= _rhythm(given, saved, tz, path)
+    for name, column in (("StartTime", "effective_from"), ("EndTime", "effective_to")):
+        if name in given:
+            values[column] = aware(given[name], tz)
+    values |= _window(given, values.get("cycle_type") or (saved.cycle_type if saved else ""), path)
+    values |= _calendar(given, path)
+    values |= _plain(given)
+    if "UpstreamDependencyConfigList" in given:
+        values["dependencies"] = [
+            edge(one, f"{path}.UpstreamDependencyConfigList.{place}")
+            for place, one in enumerate(given["UpstreamDependencyConfigList"])
+        ]
+    if "EventListenerList" in given:
+        values["listeners"] = [
+            listener(call, one, f"{path}.EventListenerList.{place}")
+            for place, one in enumerate(given["EventListenerList"])
+        ]
+    return values
+
+
+def _rhythm(given: Mapping[str, Any], saved: Task | None, tz: dt.tzinfo, path: str) -> dict[str, Any]:
+    if "CycleType" not in given and "CrontabExpression" not in given:
+        return {}
+    cycle = (
+        codes.CYCLES[given["CycleType"]]
+        if "CycleType" in given
+        else Cycle(saved.cycle_type if saved else "DAY")
+    )
+    expression = given.get("CrontabExpression") or ""
+    if not expression and cycle is not Cycle.ONEOFF:
+        if saved is not None and saved.cycle_type == cycle:
+            return {}
+        raise bad_value(
+            f"{path}.CrontabExpression",
+            f"A new cycle needs its expression, such as {schedules.DEFAULT_CRONTAB}.",
+        )
+    try:
+        found = schedules.columns(cycle, expression or schedules.DEFAULT_CRONTAB)
+        if cycle is Cycle.ONEOFF:
+            found["run_at"] = aware(schedules.oneoff(expression, given.get("StartTime")), tz)
+    except schedules.CrontabError as error:
+        raise bad_value(f"{path}.CrontabExpression", str(error)) from error
+    return {"cycle_type": cycle.value, **found}
+
+
+def _window(given: Mapping[str, Any], cycle: str, path: str) -> dict[str, Any]:
+    names = ("ExecutionStartTime", "ExecutionEndTime")
+    if not any(name in given for name in names):
+        return {}
+    window = tuple(given.get(name, default) for name, default in zip(names, WHOLE_DAY, strict=True))
+    if window == WHOLE_DAY:
+        return {"window_start": None, "window_end": None}
+    if cycle not in (Cycle.MINUTE, Cycle.HOUR):
+        raise bad_value(f"{path}.{names[0]}", "Only minute and hour tasks have an execution window.")
+    return {"window_start": window[0], "window_end": window[1]}
+
+
+def _calendar(given: Mapping[str, Any], path: str) -> dict[str, Any]:
+    if given.get("CalendarOpen") == "0":
+        return {"calendar": None, "calendar_mode": ""}
+    if given.get("CalendarOpen") == "1" and "CalendarId" not in given:
+        raise bad_value(f"{path}.CalendarId", "Choose the calendar on whose dates it runs.")
+    if given.get("CalendarOpen") == "1":
+        return {"calendar": given["CalendarId"], "calendar_mode": CalendarMode.RUN_ONLY}
+    return {}
+
+
+def _limit(value: int) -> dt.timedelta | None:
+    return None if value < 0 else dt.timedelta(minutes=value)
+
+
+_PLAIN: dict[str, tuple[str, Any]] = {
+    "SelfDepend": ("self_dependency", str),
+    "AllowRedoType": ("rerun_allowed", str),
+    "InitStrategy": ("generation", str),
+    "ScheduleType": ("dry_run", bool),
+    "RunPriorityType": ("priority", codes.PRIORITIES.__getitem__),
+    "RetryWaitMinute": ("retry_wait", lambda value: dt.timedelta(minutes=value)),
+    "MaxRetryNumber": ("retry_limit", int),
+    "ExecutionTTLMinute": ("run_timeout", _limit),
+    "WaitExecutionTotalTTLMinute": ("wait_timeout", _limit),
+}
+
+
+def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {column: read(given[name]) for name, (column, read) in _PLAIN.items() if name in given}
+
+
+def edge(given: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """A dependency as TASKS takes it."""
+    scope, offsets = dependencies.scope_of(
+        given.get("MainCyclicConfig", ""),
+        given.get("SubordinateCyclicConfig", ""),
+        given.get("Offset", ""),
+        path,
+    )
+    strategy = given.get("DependencyStrategy") or {}
+    if strategy.get("PollingNullStrategy") == "EXECUTING":
+        raise bad_value(f"{path}.DependencyStrategy", "Tasks wait for their parents here: write WAITING.")
+    return {"upstream": given["TaskId"], "scope": scope, "offsets": offsets}
+
+
+def listener(call: Call, given: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """A listener as TASKS takes it; the event is one of the task's project, or of the property eventProjectId."""
+    properties = {one["ParamKey"]: one["ParamValue"] for one in given.get("PropertiesList") or ()}
+    event = find_event(call, given["EventName"], properties.pop("eventProjectId", None), f"{path}.EventName")
+    return {"event": event.pk, **wait(properties, f"{path}.PropertiesList")}
+
+
+def find_event(call: Call, name: str, project_id: Any, path: str) -> Event:
+    """An event by its name, of the call's project or of another one that the user sees. Raises ApiError."""
+    project = call.project
+    if project_id not in (None, "") and str(project_id) != str(project.pk):
+        project = call.project_of(Id().read(project_id, f"{path}.ProjectId"), Right.VIEW)
+    event = Event.objects.filter(project=project, name=name).select_related("project").first()
+    if event is None:
+        raise bad_value(path, f"There is no event {name!r} in project {project}.")
+    return event
+
+
+_WAIT, _UNIT = "maxWaitEventTime", "maxWaitEventTimeUnit"
+
+
+def wait(properties: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The longest wait, of the properties of a listener; without them there is no limit."""
+    if unknown := sorted(set(properties) - {_WAIT, _UNIT}):
+        raise bad_value(path, f"There is no property {unknown[0][:60]!r}; there are {_WAIT} and {_UNIT}.")
+    if properties.get(_WAIT) in (None, ""):
+        return {"max_wait": None}
+    amount = Whole(least=1, most=31_622_400).read(properties[_WAIT], f"{path}.{_WAIT}")
+    unit = Text(one_of=tuple(Unit), default="DAYS").read(properties.get(_UNIT), f"{path}.{_UNIT}")
+    return {"max_wait": amount, "max_wait_unit": unit}
