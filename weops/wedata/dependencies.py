@@ -1,5 +1,6 @@
 """MainCyclicConfig, SubordinateCyclicConfig and Offset of a dependency: ours is a scope, and offsets for ranges and lists."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from instances.engine.dependency_scopes import SCOPES, takes_offsets
@@ -35,4 +36,15 @@ def shown(upstream_id: int, scope: str, offsets: str) -> dict[str, Any]:
         "MainCyclicConfig": SCOPES[scope].dimension,
         "SubordinateCyclicConfig": None if ranged else scope,
         "Offset": offsets if ranged else None,
+    }
+
+
+def strategy(bad_parents: Sequence[str], minutes: int | None) -> dict[str, Any]:
+    """DependencyStrategyTask: which bad parents are not waited for."""
+    if not bad_parents:
+        return {"PollingNullStrategy": "WAITING"}
+    return {
+        "PollingNullStrategy": "EXECUTING",
+        "TaskDependencyExecutingStrategies": list(bad_parents),
+        "TaskDependencyExecutingTimeoutValue": minutes,
     }

@@ -4,7 +4,7 @@ import base64
 import binascii
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.utils import timezone
@@ -13,6 +13,7 @@ from events.formats import Unit
 from events.models import Event
 from instances.engine.schedule import Cycle
 from instances.engine.states import SelfDependency
+from instances.engine.trigger_policies import Policy
 from instances.models import Task
 from instances.models.choices import CalendarMode, Generation, RerunAllowed
 from instances.runners import registry
@@ -85,6 +86,20 @@ _LISTENER = Model(
         "PropertiesList": Many(of=Model(name="ParamInfo", fields=_PAIR), most=20),
     },
 )
+# What a run writes of itself; how it comes by the value is its code's.
+_OUT = Model(
+    name="OutTaskParameter", fields={"ParamKey": Text(required=True, most=128), "ParamValue": Ignored()}
+)
+_IN = Model(
+    name="InTaskParameter",
+    fields={
+        "ParamKey": Text(required=True, most=128),
+        "ParamDesc": Ignored(),
+        "FromTaskId": Id(),
+        "FromParamKey": Text(most=128),
+        "Type": Text(one_of=("TASK", "CONSTANT"), default="TASK"),
+    },
+)
 CONFIGURATION: dict[str, Field] = {
     "ResourceGroup": Id(),
     "CodeContent": Text(most=MOST_CODE),
@@ -106,7 +121,6 @@ SAVED_CONFIGURATION: dict[str, Field] = CONFIGURATION | {
         "ResourceGroupName",
     )
 }
-_NO_VIRTUAL = "Every task may be depended on; write 1."
 SCHEDULING: dict[str, Field] = {
     "CycleType": Text(one_of=tuple(codes.CYCLES)),
     "ScheduleTimeZone": Text(most=60),
@@ -121,10 +135,8 @@ SCHEDULING: dict[str, Field] = {
     "UpstreamDependencyConfigList": Many(of=_EDGE, most=1000),
     "EventListenerList": Many(of=_LISTENER, most=100),
     "AllowRedoType": Text(one_of=tuple(RerunAllowed.values)),
-    "ParamTaskOutList": Refused(
-        type="list of OutTaskParameter", why="Output parameters are printed by tasks; leave it out."
-    ),
-    "ParamTaskInList": Refused(type="list of InTaskParameter", why="Give parameters by name; leave it out."),
+    "ParamTaskOutList": Many(of=_OUT, most=100),
+    "ParamTaskInList": Many(of=_IN, most=100),
     "TaskOutputRegistryList": Ignored(type="list of TaskDataRegistry"),
     "InitStrategy": Text(one_of=tuple(Generation.values)),
     "ScheduleType": Whole(one_of=(0, 1)),
@@ -133,7 +145,7 @@ SCHEDULING: dict[str, Field] = {
     "MaxRetryNumber": Whole(least=0, most=100),
     "ExecutionTTLMinute": Whole(least=-1, most=_YEARS),
     "WaitExecutionTotalTTLMinute": Whole(least=-1, most=_YEARS),
-    "DependencyTriggerPolicy": Text(one_of=("ALL_SUCCESS",)),
+    "DependencyTriggerPolicy": Text(one_of=tuple(Policy)),
     "MinuteOffset": Refused(type="int", why="Minute tasks start at minute 0 of the hour.", nothing=(0,)),
     # As versions of the API before this one had them.
     "ScheduleRunType": Whole(one_of=(0, 1)),
@@ -142,10 +154,9 @@ SCHEDULING: dict[str, Field] = {
     "MaxRetryAttempts": Whole(least=0, most=100),
     "ExecutionTTL": Whole(least=-1, most=_YEARS),
     "WaitExecutionTotalTTL": Whole(least=-1, most=_YEARS),
-    "AllowDownstreamDependency": Refused(why=_NO_VIRTUAL, nothing=(1, "1")),
+    "AllowDownstreamDependency": Whole(one_of=(0, 1)),
 }
 SAVED_SCHEDULING: dict[str, Field] = SCHEDULING | {
-    "AllowDownstreamDependency": Refused(type="int", why=_NO_VIRTUAL, nothing=(1,)),
     "CalendarName": Ignored(),
     # Whoever waits for it says so itself.
     "DownstreamDependencyConfigList": Ignored(type="list of DependencyTaskBrief"),
@@ -189,6 +200,8 @@ NAMES = {
     "retry_limit": f"{SCHEDULE}.MaxRetryNumber",
     "retry_wait": f"{SCHEDULE}.RetryWaitMinute",
     "self_dependency": f"{SCHEDULE}.SelfDepend",
+    "trigger_policy": f"{SCHEDULE}.DependencyTriggerPolicy",
+    "outputs": f"{SCHEDULE}.ParamTaskOutList",
 }
 
 
@@ -279,6 +292,10 @@ def scheduling(
             edge(one, f"{path}.UpstreamDependencyConfigList.{place}")
             for place, one in enumerate(given["UpstreamDependencyConfigList"])
         ]
+    if given.get("ParamTaskInList"):
+        _check_inputs(
+            given["ParamTaskInList"], given.get("UpstreamDependencyConfigList"), f"{path}.ParamTaskInList"
+        )
     if "EventListenerList" in given:
         values["listeners"] = [
             listener(call, one, f"{path}.EventListenerList.{place}")
@@ -348,6 +365,9 @@ _PLAIN: dict[str, tuple[str, Any]] = {
     "MaxRetryNumber": ("retry_limit", int),
     "ExecutionTTLMinute": ("run_timeout", _limit),
     "WaitExecutionTotalTTLMinute": ("wait_timeout", _limit),
+    "DependencyTriggerPolicy": ("trigger_policy", str),
+    "AllowDownstreamDependency": ("allow_downstream", bool),
+    "ParamTaskOutList": ("outputs", lambda value: [one["ParamKey"] for one in value]),
 }
 
 
@@ -363,10 +383,36 @@ def edge(given: Mapping[str, Any], path: str) -> dict[str, Any]:
         given.get("Offset", ""),
         path,
     )
-    strategy = given.get("DependencyStrategy") or {}
-    if strategy.get("PollingNullStrategy") == "EXECUTING":
-        raise bad_value(f"{path}.DependencyStrategy", "Tasks wait for their parents here: write WAITING.")
-    return {"upstream": given["TaskId"], "scope": scope, "offsets": offsets}
+    found = {"upstream": given["TaskId"], "scope": scope, "offsets": offsets}
+    return found | _strategy(given.get("DependencyStrategy") or {}, f"{path}.DependencyStrategy")
+
+
+def _strategy(given: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Which bad parents are not waited for."""
+    if given.get("PollingNullStrategy") != "EXECUTING":
+        return {}
+    bad = given.get("TaskDependencyExecutingStrategies") or ["NOT_EXIST"]
+    minutes = given.get("TaskDependencyExecutingTimeoutValue")
+    if "PARENT_TIMEOUT" in bad and minutes is None:
+        raise bad_value(f"{path}.TaskDependencyExecutingTimeoutValue", "PARENT_TIMEOUT needs its minutes.")
+    return {"bad_parents": sorted(set(bad)), "parent_timeout": minutes if "PARENT_TIMEOUT" in bad else None}
+
+
+def _check_inputs(
+    given: Sequence[Mapping[str, Any]], upstream: Sequence[Mapping[str, Any]] | None, path: str
+) -> None:
+    """What parents give goes by its name by itself: an input can say nothing else. Raises ApiError."""
+    parents = None if upstream is None else {one["TaskId"] for one in upstream}
+    for place, one in enumerate(given):
+        at = f"{path}.{place}"
+        if one.get("Type") == "CONSTANT":
+            raise bad_value(f"{at}.Type", "Give constants as TaskSchedulingParameterList.")
+        if one.get("FromParamKey") not in (None, "", one["ParamKey"]):
+            raise bad_value(
+                f"{at}.FromParamKey", "A parameter keeps its name from parent to child; write the same."
+            )
+        if parents is not None and one.get("FromTaskId") is not None and one["FromTaskId"] not in parents:
+            raise bad_value(f"{at}.FromTaskId", "It is none of the tasks in UpstreamDependencyConfigList.")
 
 
 def listener(call: Call, given: Mapping[str, Any], path: str) -> dict[str, Any]:

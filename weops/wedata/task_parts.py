@@ -47,7 +47,11 @@ def _saved(task: Task, part: str, name: str) -> list[dict[str, Any]]:
 
 
 def _plain(one: Mapping[str, Any]) -> dict[str, Any]:
-    found = {name: value for name, value in one.items() if value is not None}
+    found: dict[str, Any] = {
+        name: _plain(value) if isinstance(value, Mapping) else value
+        for name, value in one.items()
+        if value is not None
+    }
     if "TaskId" in found:
         found["TaskId"] = int(found["TaskId"])
     return found

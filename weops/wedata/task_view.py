@@ -142,14 +142,17 @@ def scheduling(task: Task, rows: Parts) -> dict[str, Any]:
         "MaxRetryNumber": task.retry_limit,
         "ExecutionTTLMinute": minutes(task.run_timeout),
         "WaitExecutionTotalTTLMinute": minutes(task.wait_timeout),
-        "AllowDownstreamDependency": 1,
+        "ParamTaskOutList": [{"ParamKey": name} for name in task.outputs],
+        "DependencyTriggerPolicy": str(task.trigger_policy),
+        "AllowDownstreamDependency": int(task.allow_downstream),
         "MinuteOffset": 0,
     }
 
 
 def _edge(one: Dependency, other: int) -> dict[str, Any]:
     cycles = Cycle(one.task.cycle_type), Cycle(one.upstream.cycle_type)
-    return dependencies.shown(other, one.scope or scopes(*cycles)[0], one.offsets)
+    found = dependencies.shown(other, one.scope or scopes(*cycles)[0], one.offsets)
+    return {**found, "DependencyStrategy": dependencies.strategy(one.bad_parents, one.parent_timeout)}
 
 
 def listener(one: Listener) -> dict[str, Any]:
