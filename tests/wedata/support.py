@@ -78,3 +78,16 @@ class Door:
         except TencentCloudSDKException as error:
             return str(error.code), str(error.message)
         raise AssertionError(f"{action} was answered: {answer}")
+
+
+class InProject:
+    """A door whose calls are about one project."""
+
+    def __init__(self, door: Door, project: str) -> None:
+        self.door, self.project = door, project
+
+    def __call__(self, action: str, version: str = "2025-08-06", /, **given: Any) -> Any:
+        return self.door(action, version, ProjectId=self.project, **given)
+
+    def fails(self, action: str, version: str = "2025-08-06", /, **given: Any) -> tuple[str, str]:
+        return self.door.fails(action, version, **{"ProjectId": self.project, **given})

@@ -42,16 +42,21 @@ class Script:
         task = self(
             "CreateTask",
             TaskBaseAttribute={
-                "TaskName": name, "TaskTypeId": "35", "WorkflowId": self.workflow, "TaskFolderPath": "/etl/daily",
+                "TaskName": name,
+                "TaskTypeId": "35",
+                "WorkflowId": self.workflow,
+                "TaskFolderPath": "/etl/daily",
             },
             TaskConfiguration={
                 "CodeContent": base64.b64encode(code.encode()).decode(),
                 "TaskSchedulingParameterList": [{"ParamKey": "seconds", "ParamValue": "0"}],
             },
             TaskSchedulerConfiguration={
-                "UpstreamDependencyConfigList": waits, "MaxRetryNumber": 0, **scheduling,
+                "UpstreamDependencyConfigList": waits,
+                "MaxRetryNumber": 0,
+                **scheduling,
             },
-        )["TaskId"]  # fmt: skip
+        )["TaskId"]
         assert self("SubmitTask", TaskId=task, VersionRemark="first")["Status"]
         return str(task)
 
@@ -71,18 +76,20 @@ class Script:
         )
 
     def becomes(self, task: str, state: str, day: str = DAYS[0]) -> dict[str, Any]:
-        return until(
-            lambda: (one := self.instance(task, day)).get("InstanceState") == state and one,
-            f"task {task} of {day} to be {state}",
-        )  # type: ignore[return-value]
+        def look() -> dict[str, Any]:
+            found = self.instance(task, day)
+            return found if found.get("InstanceState") == state else {}
+
+        return until(look, f"task {task} of {day} to be {state}")
 
     def job(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Follows an asynchronous operation to its end."""
-        ends = ("SUCCESS", "FAIL", "PART_SUCCESS")
-        return until(
-            lambda: (job := self("GetOpsAsyncJob", AsyncId=answer["AsyncId"]))["Status"] in ends and job,
-            f"operation {answer['AsyncId']}",
-        )  # type: ignore[return-value]
+
+        def look() -> dict[str, Any]:
+            found: dict[str, Any] = self("GetOpsAsyncJob", AsyncId=answer["AsyncId"])
+            return found if found["Status"] in ("SUCCESS", "FAIL", "PART_SUCCESS") else {}
+
+        return until(look, f"operation {answer['AsyncId']}")
 
     def log(self, key: str) -> str:
         """The whole log of the latest life, page by page."""
@@ -112,9 +119,11 @@ def define(script: Script) -> SimpleNamespace:
     for parent, name in (("/", "etl"), ("/etl", "daily")):
         script("CreateWorkflowFolder", ParentFolderPath=parent, FolderName=name)
     script.workflow = script(
-        "CreateWorkflow", WorkflowName="nightly", ParentFolderPath="/etl",
+        "CreateWorkflow",
+        WorkflowName="nightly",
+        ParentFolderPath="/etl",
         WorkflowParams=[{"ParamKey": "region", "ParamValue": "EWR"}],
-    )["WorkflowId"]  # fmt: skip
+    )["WorkflowId"]
     extract = script.shell("extract", 'echo "extract ${yyyyMMdd} of ${region}"; sleep ${seconds}')
     transform = script.shell("transform", 'echo "transform ${yyyyMMdd}"', extract)
     load = script.shell("load", 'echo "load ${yyyyMMdd} with ${region}"', transform)
@@ -125,8 +134,13 @@ def define(script: Script) -> SimpleNamespace:
 
 def backfill_three_days(script: Script, tasks: SimpleNamespace) -> None:
     plan = script.backfill(
-        tasks.extract, tasks.transform, tasks.load, days=DAYS, RedefineParallelNum=3, DataBackfillPlanName="March",
-    )  # fmt: skip
+        tasks.extract,
+        tasks.transform,
+        tasks.load,
+        days=DAYS,
+        RedefineParallelNum=3,
+        DataBackfillPlanName="March",
+    )
     until(script.complete(plan), "the end of the plan", 120)
     shown = script("GetDataBackfillPlan", DataBackfillPlanId=plan)
     assert (shown["DataBackfillPlanName"], shown["SuccessPercent"]) == ("March", 100)
@@ -165,9 +179,13 @@ def kill_and_rerun(script: Script, tasks: SimpleNamespace) -> None:
     script.becomes(tasks.extract, "EXPIRED")
     # Once more, with everything behind it, for another region.
     again = script(
-        "RerunTaskInstancesAsync", InstanceKeyList=[key], RerunType="2", SonRangeType="WORKFLOW",
-        CheckParentType="MAKE_SCOPE", RedefineParamList={"K": "region", "V": "LGA"},
-    )  # fmt: skip
+        "RerunTaskInstancesAsync",
+        InstanceKeyList=[key],
+        RerunType="2",
+        SonRangeType="WORKFLOW",
+        CheckParentType="MAKE_SCOPE",
+        RedefineParamList={"K": "region", "V": "LGA"},
+    )
     assert script.job(again)["TotalSubProcessCount"] == 3
     done = script.becomes(tasks.load, "COMPLETED")
     until(lambda: "with LGA" in script.log(done["InstanceKey"]), "the log of the second life")
@@ -201,15 +219,23 @@ def set_successful(script: Script, tasks: SimpleNamespace) -> None:
 
 def events(script: Script) -> None:
     registered = script(
-        "RegisterEvent", V2021, Name="orders_ready", EventSubType="DAY", EventBroadcastType="BROADCAST",
-        TimeToLive=2, TimeUnit="DAYS",
-    )  # fmt: skip
+        "RegisterEvent",
+        V2021,
+        Name="orders_ready",
+        EventSubType="DAY",
+        EventBroadcastType="BROADCAST",
+        TimeToLive=2,
+        TimeUnit="DAYS",
+    )
     assert registered["Result"]
     waits = script.shell("waits", "echo the orders are there")
     listening = script(
-        "RegisterEventListener", V2021, Key=waits, EventName="orders_ready",
+        "RegisterEventListener",
+        V2021,
+        Key=waits,
+        EventName="orders_ready",
         Properties='{"maxWaitEventTime":1,"maxWaitEventTimeUnit":"DAYS"}',
-    )  # fmt: skip
+    )
     assert listening["Result"]
     script("SubmitTask", TaskId=waits)
     plan = script.backfill(waits, days=DAYS[:1], SkipEventListening=False)

@@ -186,8 +186,13 @@ def test_values_signed_in_lower_case_are_right_too() -> None:
     canonical = f"POST\n/\n\n{lines}\ncontent-type;host;x-tc-action\n{hashlib.sha256(body).hexdigest()}"
     right = replace(claim, signature=signature.sign(claim, "secret", canonical, "1"))
     arguments: dict[str, Any] = {
-        "method": "POST", "path": "/", "query": "", "headers": headers, "body": body, "timestamp": "1",
-    }  # fmt: skip
+        "method": "POST",
+        "path": "/",
+        "query": "",
+        "headers": headers,
+        "body": body,
+        "timestamp": "1",
+    }
     signature.verify(right, "secret", **arguments)
     with pytest.raises(ApiError):
         signature.verify(right, "other", **arguments)

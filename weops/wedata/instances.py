@@ -204,7 +204,7 @@ def list_downstream_task_instances(call: Call) -> Any:
 
 
 _ENDED = {"success": "COMPLETE", "failed": "EXPIRED", "cancelled": "EXPIRED"}
-_EXECUTION_STATES = {
+EXECUTION_STATES = {
     "dispatched": "WAIT_RUN",
     "running": "RUNNING",
     "stopping": "RUNNING",
@@ -232,7 +232,7 @@ def _execution(call: Call, row: Instance, one: Execution) -> dict[str, Any]:
         "LifeRoundNum": one.life_round,
         "InstanceState": "FAILED_RETRY"
         if retried and one.life_round == row.life_round
-        else _EXECUTION_STATES[one.state],
+        else EXECUTION_STATES[one.state],
         "RunType": f"{one.run_type}_SKIP_RUN" if one.dry_run else one.run_type,
         "Tries": one.try_number,
         "ExecutionPhaseList": _phases(call, one, retried),

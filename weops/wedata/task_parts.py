@@ -9,7 +9,7 @@ from typing import Any
 from instances.models import Task
 from weops.wedata.dispatch import Call
 from weops.wedata.errors import bad_value
-from weops.wedata.task_input import CODE, SCHEDULE
+from weops.wedata.task_fields import CODE, SCHEDULE
 from weops.wedata.task_view import configuration, parts, scheduling
 
 # (part, list) -> the field that is the key of an entry

@@ -11,14 +11,14 @@ from instances.models import Dependency, Task, TaskVersion, Workflow
 from instances.task_definitions import TASKS
 from weops.projects import access
 from weops.projects.access import Right
-from weops.wedata import accounts, codes, history, paging, schedules, task_input
+from weops.wedata import accounts, codes, history, paging, schedules, task_fields, task_input
 from weops.wedata.dispatch import Call, action
 from weops.wedata.errors import bad_value, not_found
 from weops.wedata.fields import Field, Flag, Id, Ignored, Many, Model, Text, Whole
 from weops.wedata.folders import Tree
 from weops.wedata.history import History
 from weops.wedata.naming import named
-from weops.wedata.task_input import BASE, CODE, NAMES, SCHEDULE
+from weops.wedata.task_fields import BASE, CODE, NAMES, SCHEDULE
 from weops.wedata.task_parts import merged
 from weops.wedata.task_view import RELATED, base, encoded, of_version, run_at, whole, with_status
 from weops.wedata.times import told, zone_of
@@ -56,9 +56,9 @@ def find(call: Call, field: str = "TaskId") -> Task:
     "CreateTask",
     Right.AUTHOR,
     TaskBaseAttribute=Model(name="CreateTaskBaseAttribute", required=True, fields=_NEW),
-    TaskConfiguration=Model(name="CreateTaskConfiguration", fields=task_input.CONFIGURATION, default={}),
+    TaskConfiguration=Model(name="CreateTaskConfiguration", fields=task_fields.CONFIGURATION, default={}),
     TaskSchedulerConfiguration=Model(
-        name="CreateTaskSchedulerConfiguration", fields=task_input.SCHEDULING, default={}
+        name="CreateTaskSchedulerConfiguration", fields=task_fields.SCHEDULING, default={}
     ),
 )
 def create_task(call: Call) -> Any:
@@ -103,8 +103,8 @@ def change_owner(call: Call, task_ids: Sequence[int], owner: Any, field: str) ->
 
 
 _SAVED_TASK: dict[str, Field] = {
-    CODE: Model(name="TaskConfiguration", fields=task_input.SAVED_CONFIGURATION),
-    SCHEDULE: Model(name="TaskSchedulerConfiguration", fields=task_input.SAVED_SCHEDULING),
+    CODE: Model(name="TaskConfiguration", fields=task_fields.SAVED_CONFIGURATION),
+    SCHEDULE: Model(name="TaskSchedulerConfiguration", fields=task_fields.SAVED_SCHEDULING),
 }
 
 
