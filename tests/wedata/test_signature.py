@@ -60,7 +60,7 @@ def changed(**headers: str) -> Any:
         (changed(Host="127.0.0.1"), "AuthFailure.SignatureFailure"),
         (changed(X_TC_Timestamp="yesterday"), "AuthFailure.SignatureFailure"),
         (changed(X_TC_Timestamp=str(int(time.time()) - 301)), "AuthFailure.SignatureExpire"),
-        (changed(X_TC_Timestamp=str(int(time.time()) + 400)), "AuthFailure.SignatureExpire"),
+        (changed(X_TC_Timestamp=str(int(time.time()) + 40_000)), "AuthFailure.SignatureExpire"),
         (changed(X_TC_Timestamp="9" * 11), "AuthFailure.SignatureExpire"),
         (changed(X_TC_Content_SHA256="UNSIGNED-PAYLOAD"), "AuthFailure.SignatureFailure"),
         (changed(X_TC_Action="DropTables"), "InvalidAction"),

@@ -221,18 +221,21 @@ def list_task_instance_executions(call: Call) -> Any:
     """The newest first: one for each try of each life."""
     row = find(call)
     rows = Execution.objects.filter(instance=row).order_by("-life_round", "-try_number", "-id")
-    return paging.page(call, rows, lambda one: _execution(call, row, one))
+    last = dict(rows.order_by().values_list("life_round").annotate(last=Max("try_number")))
+
+    def show(one: Execution) -> dict[str, Any]:
+        waits = one.life_round == row.life_round and row.state == "failed_retry"
+        retried = one.state == "failed" and (waits or one.try_number < last[one.life_round])
+        return _execution(call, row, one, retried)
+
+    return paging.page(call, rows, show)
 
 
-def _execution(call: Call, row: Instance, one: Execution) -> dict[str, Any]:
-    retried = one.state == "failed" and (one.life_round, one.try_number) != (row.life_round, row.tries)
-    retried |= one.state == "failed" and one.pk == row.execution_id and row.state == "failed_retry"
+def _execution(call: Call, row: Instance, one: Execution, retried: bool) -> dict[str, Any]:
     return {
         "InstanceKey": str(row.pk),
         "LifeRoundNum": one.life_round,
-        "InstanceState": "FAILED_RETRY"
-        if retried and one.life_round == row.life_round
-        else EXECUTION_STATES[one.state],
+        "InstanceState": "FAILED_RETRY" if retried else EXECUTION_STATES[one.state],
         "RunType": f"{one.run_type}_SKIP_RUN" if one.dry_run else one.run_type,
         "Tries": one.try_number,
         "ExecutionPhaseList": _phases(call, one, retried),

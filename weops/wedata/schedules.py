@@ -151,12 +151,8 @@ def _number(text: str, names: Sequence[str], low: int) -> int:
 def _minute(fields: _Fields) -> Columns:
     found = numbers(fields.minute, 0, 59)
     step = found[1] - found[0] if len(found) > 1 else 60
-    if (
-        found != list(range(0, 60, step))
-        or step == 60
-        or fields.hour not in _ANY
-        or not fields.days_are_free()
-    ):
+    regular = not 60 % step and found == list(range(0, 60, step))
+    if not regular or step == 60 or fields.hour not in _ANY or not fields.days_are_free():
         raise fields.wrong(Cycle.MINUTE, "0 0/5 * * * ? *, with a divisor of 60")
     return {"step": step}
 
