@@ -126,7 +126,7 @@ def test_listeners(world: SimpleNamespace, script: Events) -> None:
         world.ours.id,
     )
     rows = (
-        Listener.objects.filter(task=task)
+        Listener.objects.filter(task=world.ours.task)
         .order_by("event__name")
         .values_list("event__name", "max_wait", "max_wait_unit")
     )
