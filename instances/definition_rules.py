@@ -1,7 +1,7 @@
 """What makes a task unusable, column by column, in words that say what to write instead. Only reads."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -77,21 +77,22 @@ def dependency_faults(task: Task, dependencies: list[Dependency]) -> list[str]:
                 "ask its owner to switch that on, or remove the line."
             )
         wrong += _scope_faults(task, dependency)
-        wrong += _bad_parent_faults(dependency)
+        if problem := bad_parent_problem(dependency.bad_parents, dependency.parent_timeout):
+            wrong.append(f"{upstream.name}: {problem}")
     if task.pk is not None:
         wrong += _circles(task, seen - {task.pk})
     return wrong
 
 
-def _bad_parent_faults(dependency: Dependency) -> Iterator[str]:
-    chosen, minutes = dependency.bad_parents, dependency.parent_timeout
-    name = dependency.upstream.name
+def bad_parent_problem(chosen: Collection[str], minutes: int | None) -> str:
+    """What is wrong with the bad parents of a dependency; '' if nothing is."""
     if unknown := sorted(set(chosen) - {one.value for one in CHOICES}):
-        yield f"{name}: choose among {', '.join(CHOICES)}, not {', '.join(unknown)}."
+        return f"choose among {', '.join(CHOICES)}, not {', '.join(unknown)}."
     if BadParent.PARENT_TIMEOUT in chosen and not minutes:
-        yield f"{name}: say after how many minutes PARENT_TIMEOUT counts."
+        return "say after how many minutes PARENT_TIMEOUT counts."
     if BadParent.PARENT_TIMEOUT not in chosen and minutes is not None:
-        yield f"{name}: {minutes} minutes count only with PARENT_TIMEOUT; choose it, or clear the minutes."
+        return f"{minutes} minutes count only with PARENT_TIMEOUT; choose it, or clear the minutes."
+    return ""
 
 
 def _scope_faults(task: Task, dependency: Dependency) -> Iterator[str]:

@@ -6,19 +6,33 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 from unfold.forms import PaginationInlineFormSet
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from instances import definitions
 from instances.admin.waits_form import DRAFT_FIELDS
+from instances.definition_rules import bad_parent_problem
 from instances.engine import dependencies
 from instances.engine.dependency_scopes import SCOPES
 from instances.engine.schedule import Cycle
+from instances.engine.trigger_policies import BadParent
 from instances.models import Dependency
 from weops.console.scoped import ScopedInline
 from weops.projects.access import Right
 
 Choices = list[tuple[str, str]]
+
+BAD_PARENTS = [
+    (BadParent.NOT_EXIST.value, _("NOT_EXIST: outside the schedule of its task")),
+    (BadParent.PARENT_EXPIRED.value, _("PARENT_EXPIRED: it has failed")),
+    (BadParent.PARENT_TIMEOUT.value, _("PARENT_TIMEOUT: it takes longer than")),
+]
 
 
 def scope_choices(names: tuple[str, ...]) -> Choices:
@@ -47,9 +61,25 @@ class DependencyForm(forms.ModelForm):
         help_text="Of ranges and lists: 0 is the unit of D, -1 the one before.",
     )
 
+    bad_parents = forms.MultipleChoiceField(
+        choices=BAD_PARENTS,
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget(),
+        label=_("Do not wait for"),
+        help_text=_("Such an instance counts as met. Without a choice every one is waited for."),
+    )
+    parent_timeout = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=525_600,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        label=_("Minutes"),
+        help_text=_("For PARENT_TIMEOUT, from when an instance begins to wait."),
+    )
+
     class Meta:
         model = Dependency
-        fields = ("upstream", "scope", "offsets")
+        fields = ("upstream", "scope", "offsets", "bad_parents", "parent_timeout")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -68,6 +98,9 @@ class DependencyForm(forms.ModelForm):
                 values["offsets"] = dependencies.canonical(scope or "The default", offsets)
             except dependencies.DependencyError as error:
                 self.add_error("offsets", str(error))
+        problem = bad_parent_problem(values.get("bad_parents") or (), values.get("parent_timeout"))
+        if problem and "parent_timeout" not in self.errors:
+            self.add_error("parent_timeout", problem[:1].upper() + problem[1:])
         return values
 
 
@@ -93,6 +126,8 @@ class DependencyFormSet(PaginationInlineFormSet):
                 upstream=values["upstream"],
                 scope=values.get("scope", ""),
                 offsets=values.get("offsets", ""),
+                bad_parents=values.get("bad_parents") or [],
+                parent_timeout=values.get("parent_timeout"),
             )
             for values in chosen
             if values.get("upstream")
@@ -110,7 +145,7 @@ class DependencyInline(ScopedInline):
     fk_name = "task"
     form = DependencyForm
     formset = DependencyFormSet
-    fields = ("upstream", "scope", "offsets")
+    fields = ("upstream", "scope", "offsets", "bad_parents", "parent_timeout")
     hide_title = True
     autocomplete_fields = ("upstream",)
     # A task may wait for any task that its author can see, in other projects too.

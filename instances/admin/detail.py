@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from events.admin.waits import WaitRow, waits_of
 from instances.admin.buttons import Button, buttons
@@ -115,6 +116,7 @@ class Page:
     code_problem: str
     # (name, value as the run got it, as it is written if that differs)
     parameters: list[tuple[str, str, str]]
+    outputs: list[tuple[str, str]]
     events: list[WaitRow]
     upstream: list[Neighbour]
     upstream_count: str
@@ -167,6 +169,7 @@ def build(instance: Instance, user: AnyUser, asked: Mapping[str, str] | None = N
         code=ran.code,
         code_problem=code_problem,
         parameters=_parameters(selected, ran.parameters),
+        outputs=sorted((selected.outputs or {}).items()) if selected else [],
         events=events,
         upstream=upstream,
         upstream_count=_counted(edges, Edge.objects.filter(instance=instance)),
@@ -214,10 +217,16 @@ def _ran(instance: Instance, execution: Execution | None) -> tuple[Rendered, str
 
 
 def _parameters(execution: Execution | None, values: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """(name, value, how it was written or where it came from)"""
     written = execution.parameters if execution else {}
-    return [
-        (name, values[name], text if text != values[name] else "") for name, text in sorted(written.items())
-    ]
+    given = (execution.inherited or {}) if execution else {}
+
+    def note(name: str, text: str) -> str:
+        if name in given:
+            return gettext("output of %(task)s") % {"task": given[name]["from"]}
+        return text if text != values[name] else ""
+
+    return [(name, values[name], note(name, text)) for name, text in sorted(written.items())]
 
 
 def _row(execution: Execution, selected: Execution | None, now: dt.datetime) -> ExecutionRow:
@@ -294,6 +303,8 @@ def _upstream_edges(instance: Instance) -> QuerySet[Edge]:
         "is_self",
         "satisfied_at",
         "waived",
+        "excused",
+        "rules",
         "removed_at",
         "removed_by__username",
         "removed_reason",
@@ -316,6 +327,8 @@ def _downstream_edges(rows: QuerySet[Edge]) -> list[Edge]:
         "is_self",
         "satisfied_at",
         "waived",
+        "excused",
+        "rules",
         "removed_at",
         "removed_by__username",
         "removed_reason",

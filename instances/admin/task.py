@@ -133,6 +133,8 @@ class TaskAdmin(ScopedAdmin):
             {
                 "fields": (
                     ("priority", "self_dependency"),
+                    ("trigger_policy", "upstream_failure"),
+                    ("outputs", "allow_downstream"),
                     ("retry_limit", "retry_wait"),
                     ("run_timeout", "wait_timeout"),
                     ("memory_limit", "cpu_limit"),

@@ -1,17 +1,21 @@
 """The form of a task. It collects; `instances.definitions` judges, and its messages land on the fields they name."""
 
+import re
 from typing import Any
 
 from django import forms
 from django.contrib.postgres.forms import SimpleArrayField
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from instances import definitions
 from instances.admin import setting_fields
-from instances.models import Task
+from instances.models import Dependency, Task
 from instances.runners import registry
 from instances.task_definitions import belongings
+
+_UPSTREAM = re.compile(r"dependencies-\d{1,6}-upstream")
 
 
 class NumbersField(SimpleArrayField):
@@ -20,6 +24,23 @@ class NumbersField(SimpleArrayField):
     def __init__(self, help_text: str) -> None:
         super().__init__(
             forms.IntegerField(), required=False, help_text=help_text, widget=UnfoldAdminTextInputWidget()
+        )
+
+    def to_python(self, value: Any) -> Any:
+        return super().to_python(
+            ",".join(value.replace(",", " ").split()) if isinstance(value, str) else value
+        )
+
+
+class NamesField(SimpleArrayField):
+    """Names separated by commas, spaces or lines."""
+
+    def __init__(self, help_text: Any) -> None:
+        super().__init__(
+            forms.CharField(max_length=128),
+            required=False,
+            help_text=help_text,
+            widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "rows, path"}),
         )
 
     def to_python(self, value: Any) -> Any:
@@ -41,6 +62,12 @@ class TaskForm(forms.ModelForm):
     weekdays = NumbersField("1 = Monday to 7 = Sunday, such as 1, 5.")
     month_days = NumbersField("1-31; -1 = last day.")
     months = NumbersField("1-12.")
+    outputs = NamesField(
+        _(
+            "Output parameters: names that a run of a Shell or Python task writes as name=value lines to the file $WEOPS_OUTPUT; "
+            "tasks that wait for it use them as ${name}."
+        )
+    )
 
     class Meta:
         model = Task
@@ -72,10 +99,22 @@ class TaskForm(forms.ModelForm):
         if "workflow" in self.errors or "resource_group" in self.errors:
             return
         try:
-            definitions.validate(self.instance, [])
+            definitions.validate(self.instance, self._dependencies())
         except ValidationError as error:
             for column, wrong in error.message_dict.items():
                 self._say(column, wrong)
+
+    def _dependencies(self) -> list[Dependency]:
+        """As the table of the page has them: their outputs may be used. The table itself judges what is wrong with them."""
+        sent = {name: value for name, value in self.data.items() if _UPSTREAM.fullmatch(name)}
+        gone = {name.rpartition("-")[0] for name in self.data if name.endswith("-DELETE") and self.data[name]}
+        chosen = [
+            value for name, value in sent.items() if name.rpartition("-")[0] not in gone and value.isdigit()
+        ]
+        return [
+            Dependency(task=self.instance, upstream=upstream)
+            for upstream in Task.objects.filter(pk__in=chosen).exclude(outputs=[])
+        ]
 
     def _say(self, column: str, wrong: list[str]) -> None:
         """Puts messages on their field, or on the form for what is no field of it; dependencies have their own table."""

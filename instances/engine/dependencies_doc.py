@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 from instances.engine.dependencies import Required, required
 from instances.engine.dependency_scopes import MOST_OFFSET, SCOPES, scopes
 from instances.engine.schedule import Cycle, Schedule
+from instances.engine.trigger_policies import WORDS
 
 _HEAD = """# What an instance waits for
 
@@ -43,8 +44,8 @@ that clocks jumped over is, as in [schedules](schedules.md), the one in which th
 
 **A list names its units one by one, and so may name one that the upstream's schedule will never produce** (it is outside its
 hours, its window, its calendar or its effective period). That one is required all the same: it is waited for until the
-dependency is removed from the instance, or its waiting timeout ends it. The page that edits the dependency marks it "never
-comes". A range, and every other scope, takes what there is.
+dependency is removed from the instance, or its waiting timeout ends it, unless the dependency does not wait for it (below).
+The page that edits the dependency marks it "never comes". A range, and every other scope, takes what there is.
 """
 
 _TAIL = """
@@ -53,6 +54,45 @@ _TAIL = """
 A crontab may be daily or every five minutes; its data times are its scheduled times. `RECENT_DATE` and, between two
 crontabs, `CURRENT` wait for the latest one up to D. A one-off task has one data time: `CURRENT` waits for it whenever it
 is, before or after D; the other scopes count it only if it lies in the unit. [ADR 11](adr/0011-scopes.md) has the reasons.
+
+## Parents that are not waited for
+
+A dependency waits for each of its instances to succeed, however long that takes. *Do not wait for* on its line takes such
+parents out; they then count as met, and the upstream list of the instance says which, why and since when:
+
+| choice | the parent |
+|---|---|
+| `NOT_EXIST` | is outside the schedule of its task, and nobody has run it by hand |
+| `PARENT_EXPIRED` | has failed, without a try left |
+| `PARENT_TIMEOUT` | has not succeeded so many minutes after this life began to wait; the clock stands still while it is frozen |
+
+WeData calls this EXECUTING, and WAITING where nothing is chosen. A rerun or backfill that checks parents decides anew, with the
+whole time. A failed parent that is rerun while its child still waits is waited for again.
+
+## When an instance runs: trigger policies
+
+*Runs when* on the page of a task says how its upstream must end. *Ended* means success, failure or skipped; a try that is left
+to a failed run counts as not ended. Parents that are not waited for count as successes; removed ones, and those that a rerun
+does not check, count for nothing. The previous period of an orderly task is apart: it must be done besides.
+
+| policy | an instance runs when |
+|---|---|
+{policies}
+
+- With `ALL_SUCCESS` (the default) and `NONE_FAILED`, an instance whose upstream failed **goes on waiting**: rerun the upstream
+  or mark it as successful, and the line goes on by itself. A task may be told to *fail* instead, with the code
+  `UPSTREAM_FAILED`, once all of its upstream have ended; then it has to be rerun, too.
+- It is skipped as soon as nothing that its upstream still does could change that.
+- **Skipped** goes on downstream by the policies of the tasks there: an `ALL_SUCCESS` child of a skipped instance is skipped.
+- Nobody reruns a skipped instance: what skipped it decides. When that upstream instance is rerun or marked as successful, or the
+  dependency is removed, it is decided again, and waits again if it may still run (*reconsider* in its history).
+- What has been generated keeps the policy of then.
+
+## Who may be waited for
+
+A dependency needs the right to see the upstream task's project, and its owner's consent: *other tasks may depend on it* can be
+switched off on the page of the upstream task. Then nobody can submit a task that waits for it; instances that
+exist go on as they are.
 
 ## See it before it is saved
 
@@ -181,7 +221,9 @@ def document() -> str:
         "|---|---|---|",
         *[f"| `{name}` | {scope.dimension} | {scope.words} |" for name, scope in SCOPES.items()],
         _OFFSETS.rstrip(),
-        _TAIL.rstrip(),
+        _TAIL.rstrip().replace(
+            "{policies}", "\n".join(f"| `{one}` | {words} |" for one, words in WORDS.items())
+        ),
         "",
     ]
     return "\n".join(lines)

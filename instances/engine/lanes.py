@@ -36,7 +36,9 @@ MAKE = """
            CASE WHEN {lane} IS NULL AND coalesce(nullif(p.self_dependency, ''), t.self_dependency) <> 'parallel' THEN t.id END,
            {lane}, {place},
            coalesce(last.version_id, p.version_id, t.current_version_id),
-           CASE WHEN last.id IS NULL AND p.version_id IS NULL THEN inherits.sources ELSE last.inherited END,
+           CASE WHEN last.id IS NULL AND p.version_id IS NULL THEN
+               nullif(inherits.sources - ARRAY(SELECT jsonb_object_keys(v.parameters || p.overrides)), '{{}}')
+           ELSE last.inherited END,
            coalesce(last.parameters, coalesce(CASE WHEN p.version_id IS NOT NULL THEN (
                SELECT ran.parameters FROM instances_execution ran WHERE ran.instance_id = p.id
                AND ran.run_started_at IS NOT NULL ORDER BY ran.id DESC LIMIT 1) END,

@@ -8,7 +8,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from instances.engine.states import INSTANCE_TYPE_LABELS, InstanceType, RunType, SelfDependency, State
-from instances.engine.trigger_policies import NEVER_COMES, BadParent
+from instances.engine.trigger_policies import EXCUSED_WORDS, NEVER_COMES, BadParent
 from instances.models.choices import CYCLES, STATES, known, task_types
 from instances.models.definition import Task, TaskVersion, Workflow
 from weops.projects.models import Folder, Project, ResourceGroup
@@ -280,6 +280,11 @@ class Edge(models.Model):
         return (
             f"{self.instance_id} waits for {self.upstream_task_id} {self.upstream_data_time:%Y-%m-%d %H:%M}"
         )
+
+    @property
+    def excused_words(self) -> str:
+        """Why it counts as met though its parent has not succeeded; empty if it has."""
+        return EXCUSED_WORDS.get(self.excused, self.excused)
 
     @property
     def never_comes(self) -> bool:
