@@ -7,6 +7,10 @@ from django.utils import timezone
 
 from instances.engine.states import State
 from instances.models import Edge, Execution, Instance, Task
+from tests import factories
+from weops.alarms import channels, rules
+from weops.alarms.models import Message
+from weops.alarms.rules import GroupSpec, RuleSpec
 
 START = dt.datetime(2026, 3, 25, tzinfo=dt.UTC)
 HOSTILE = "<script>alert('x')</script>"
@@ -76,3 +80,43 @@ def make_edge(instance: Instance, upstream: Instance | Task, **columns: Any) -> 
         upstream=upstream if isinstance(upstream, Instance) else None,
         **columns,
     )
+
+
+def alarm_rows(instance: Instance) -> dict[str, Any]:
+    """An alarm channel, a rule that tells it, and a message of that rule, of the instance's project."""
+    project = instance.task.workflow.project
+    boss = factories.make_user(factories.SUSAN)
+    channel = channels.save(
+        boss,
+        project,
+        name=factories.unique("hook"),
+        kind="webhook",
+        address="https://example.com/s3cret-path",
+    )
+    group = GroupSpec(receivers="owner", channels=[channel.pk])
+    rule = rules.create(
+        boss,
+        project,
+        RuleSpec(
+            name=factories.unique("rule"),
+            object_kind="task",
+            object_ids=[instance.task_id],
+            kinds=["failure"],
+            groups=[group],
+        ),
+    )
+    message = Message.objects.create(
+        rule=rule,
+        rule_name=rule.name,
+        project=project,
+        instance_id=instance.pk,
+        task_id=instance.task_id,
+        task_name=instance.task.name,
+        data_time=instance.data_time,
+        life_round=0,
+        occasion="failure",
+        kind="failure",
+        level=3,
+        reason="EXIT_NONZERO: it <b>failed</b>",
+    )
+    return {"alarms.channel": channel, "alarms.rule": rule, "alarms.message": message}

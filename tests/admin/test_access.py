@@ -14,6 +14,7 @@ from events.models import EventInstance
 from instances.models import OperationItem, OperationRecord, WorkerProcess
 from instances.operations import backfill
 from tests import factories
+from tests.admin.rows import alarm_rows
 from tests.events.scene import fire, make_event
 from tests.factories import CAST, DANA, EVE, OMAR, PETRA, SUSAN, VERA
 from weops.projects import access
@@ -43,6 +44,9 @@ PAGES: dict[str, tuple[set[str], set[str], set[str], set[str]]] = {
     "instances.backfillplan": (MEMBERS, OPERATORS, NOBODY, NOBODY),
     "instances.operationrecord": (MEMBERS, NOBODY, NOBODY, NOBODY),
     "instances.workerprocess": (MEMBERS, NOBODY, NOBODY, NOBODY),
+    "alarms.channel": (ADMINS, ADMINS, ADMINS, ADMINS),
+    "alarms.message": (MEMBERS, NOBODY, NOBODY, NOBODY),
+    "alarms.rule": (MEMBERS, AUTHORS, AUTHORS, AUTHORS),
     "events.event": (MEMBERS, AUTHORS, AUTHORS, AUTHORS),
     "events.eventinstance": (MEMBERS, NOBODY, NOBODY, NOBODY),
     "auth.user": (SUPER, SUPER, SUPER, SUPER),
@@ -71,6 +75,7 @@ def _rows(side: SimpleNamespace, world: SimpleNamespace) -> dict[str, Any]:
     event, fired = (make_event(side.project, f"{side.project.name[:12]}_{name}") for name in "ab")
     firing = fire(fired)
     return {
+        **alarm_rows(side.instance),
         "events.event": event,
         "events.eventinstance": EventInstance.objects.get(pk=firing.event_instances[0]),
         "projects.project": side.project,

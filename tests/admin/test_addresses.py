@@ -16,11 +16,12 @@ from events import firing
 from events.models import Stray
 from instances.models import Instance, OperationItem, OperationRecord
 from instances.operations import preview
-from tests.admin.rows import make_execution
+from tests.admin.rows import alarm_rows, make_execution
 from tests.backfilling import begin
 from tests.events.scene import make_event
 from tests.factories import DANA, EVE, OMAR, PETRA, SUSAN, VERA
 from weops import urls
+from weops.alarms.models import Channel
 
 EVERYBODY = {EVE, VERA, OMAR, DANA, PETRA, SUSAN}
 MEMBERS = EVERYBODY - {EVE}
@@ -91,6 +92,10 @@ ADDRESSES: dict[str, Address] = {
     "instances_task_new_waits": Address(AUTHORS, of_nobody=True),
     "instances_task_steps": Address(EVERYBODY, lambda side: ("pause",), post=True, of_nobody=True,
                                     sent=lambda side: {"ids": side.task.pk}),
+    "alarms_rule_sentence": Address(AUTHORS, post=True, of_nobody=True, sent=lambda side: {"project": side.project.pk}),
+    "alarms_rule_test": Address(AUTHORS, lambda side: (side.alarms["alarms.rule"].pk,), post=True),
+    "alarms_channel_test": Address({PETRA, SUSAN}, lambda side: (side.alarms["alarms.channel"].pk,), post=True),
+    "alarms_message_acknowledge": Address(OPERATORS, lambda side: (side.alarms["alarms.message"].pk,), post=True),
     "events_eventinstance_fire": Address(OPERATORS, of_nobody=True),
     "events_eventinstance_near_misses": Address(MEMBERS, of_nobody=True),
     "events_eventinstance_fire_as_meant": Address(OPERATORS, post=True, of_nobody=True,
@@ -138,6 +143,9 @@ def sides(world: SimpleNamespace) -> SimpleNamespace:
         # Nothing that the plan, which begins at once, could start.
         Instance.objects.filter(pk=side.instance.pk).update(frozen_at=timezone.now())
         side.execution = make_execution(side.instance)
+        side.alarms = alarm_rows(side.instance)
+        # Nobody is asked over the network.
+        Channel.objects.update(enabled=False)
         side.plan = begin(side.task, first="2026-01-01", last="2026-01-02")
         side.event = make_event(side.project, f"{side.project.name[:12]}_e")
         stray = firing.fire(side.project, [("Nobody_knows", "20260325")], source="api", user=None)

@@ -92,6 +92,7 @@ UNFOLD: dict[str, Any] = {
                     },
                     _link("Backfill plans", "date_range", "instances.BackfillPlan"),
                     _link("Operation records", "history", "instances.OperationRecord"),
+                    _link("Alarm messages", "notifications_active", "alarms.Message"),
                     {
                         **_link("Event instances", "notifications", "events.EventInstance"),
                         "active": _among_event_instances,
@@ -115,6 +116,8 @@ UNFOLD: dict[str, Any] = {
                     _link("Folders", "folder", "projects.Folder"),
                     _link("Calendars", "calendar_month", "projects.Calendar"),
                     _link("Data sources", "database", "projects.DataSource"),
+                    _link("Alarm rules", "add_alert", "alarms.Rule"),
+                    _link("Alarm channels", "forum", "alarms.Channel"),
                     _link("Secrets", "key", "projects.Secret"),
                 ],
             },

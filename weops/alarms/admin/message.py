@@ -1,0 +1,249 @@
+"""Alarm messages: the list, one with its deliveries, and that somebody takes care of it."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.http import require_POST
+
+from instances.models import Instance
+from weops.alarms import messages as alarms
+from weops.alarms.kinds import Kind, Level, Sending
+from weops.alarms.models import Message
+from weops.console.changelist import FilteredChangeList
+from weops.console.filter_bar import FilterForm, MomentField
+from weops.console.paging import CappedPaginator
+from weops.console.present import Look, badge, or_nothing, plain_time, stamp, zone_name
+from weops.console.scoped import ReadOnlyAdmin, signed_in
+from weops.projects import access
+from weops.projects.access import Right
+
+STATES: dict[str, Look] = {
+    Sending.TO_SEND.value: Look("cyan", "schedule_send", str(Sending.TO_SEND.label)),
+    Sending.SENT.value: Look("green", "mark_email_read", str(Sending.SENT.label)),
+    Sending.FAILED.value: Look("red", "unsubscribe", str(Sending.FAILED.label)),
+}
+LEVELS = {
+    "1": Look("grey", "notifications", str(Level.NORMAL.label)),
+    "2": Look("amber", "notification_important", str(Level.IMPORTANT.label)),
+    "3": Look("red", "e911_emergency", str(Level.URGENT.label)),
+}
+_CARE = [
+    ("", gettext_lazy("All")),
+    ("open", gettext_lazy("Nobody yet")),
+    ("done", gettext_lazy("Acknowledged")),
+]
+
+
+class MessageFilter(FilterForm):
+    q = forms.CharField(
+        label=gettext_lazy("Task or rule"),
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={"type": "search", "autocomplete": "off"}),
+    )
+    state = forms.ChoiceField(
+        label=gettext_lazy("State"), choices=[("", gettext_lazy("All")), *Sending.choices], required=False
+    )
+    kind = forms.ChoiceField(
+        label=gettext_lazy("Kind"), choices=[("", gettext_lazy("All")), *Kind.choices], required=False
+    )
+    level = forms.ChoiceField(
+        label=gettext_lazy("Level"), choices=[("", gettext_lazy("All")), *Level.choices], required=False
+    )
+    care = forms.ChoiceField(label=gettext_lazy("Who takes care"), choices=_CARE, required=False)
+    found_from = MomentField("Found from")
+    found_to = MomentField("Found to")
+
+    FIRST = ("q", "state", "kind", "level", "care")
+    MORE = ("found_from", "found_to")
+    COLUMNS = {"state": "state", "kind": "kind", "level": "level"}
+    RANGES = {"found_from": "created_at__gte", "found_to": "created_at__lte"}
+
+    def apply(self, queryset: QuerySet[Message]) -> QuerySet[Message]:
+        rows = super().apply(queryset)
+        if not self.is_valid():
+            return rows
+        if word := self.cleaned_data["q"].strip():
+            rows = rows.filter(Q(task_name__icontains=word) | Q(rule_name__icontains=word))
+        if care := self.cleaned_data["care"]:
+            rows = rows.filter(acknowledged_at__isnull=care == "open")
+        return rows
+
+
+class MessageChangeList(FilteredChangeList):
+    filter_class = MessageFilter
+
+    def before(self, rows: QuerySet[Message], mark: str) -> QuerySet[Message]:
+        if not mark.isdecimal() or len(mark) > 18:
+            raise ValueError(f"{mark!r} is no mark of a page.")
+        return rows.filter(pk__lt=int(mark))
+
+    def mark(self, row: Message) -> str:
+        return str(row.pk)
+
+
+@admin.register(Message)
+class MessageAdmin(ReadOnlyAdmin):
+    change_list_template = "alarms/message_list.html"
+    paginator = CappedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    list_max_show_all = 0
+    list_display_links = None
+    list_select_related = ("project", "acknowledged_by")
+    sortable_by = ()
+    ordering = ("-id",)
+    actions = ("acknowledge_chosen",)
+    list_display = (
+        "found_cell",
+        "level_cell",
+        "task_cell",
+        "reason_cell",
+        "state_cell",
+        "receivers_cell",
+        "care_cell",
+    )
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[MessageChangeList]:
+        return MessageChangeList
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """The filter bar's own parameters never come here; any other lookup could scan the table."""
+        return False
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return super().get_actions(request) if access.has_anywhere(request.user, Right.OPERATE) else {}
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        context = {"title": _("Alarm messages"), "times_note": _("Times are in %s.") % zone_name()}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    @admin.display(description=gettext_lazy("Found"))
+    def found_cell(self, row: Message) -> SafeString:
+        address = reverse("admin:alarms_message_change", args=(row.pk,))
+        return format_html('<a class="wo-link" href="{}">{}</a>', address, stamp(row.created_at))
+
+    @admin.display(description=gettext_lazy("Level"))
+    def level_cell(self, row: Message) -> SafeString:
+        return badge(LEVELS, str(row.level))
+
+    @admin.display(description=gettext_lazy("Instance"))
+    def task_cell(self, row: Message) -> SafeString:
+        return format_html(
+            '<span class="wo-two-lines"><a class="wo-link" href="{}">{}</a><span class="wo-dim">{}, {}</span></span>',
+            reverse("admin:instances_instance_change", args=(row.instance_id,)),
+            row.task_name,
+            plain_time(row.data_time, row.timezone),
+            row.project.name,
+        )
+
+    @admin.display(description=gettext_lazy("Alarm"))
+    def reason_cell(self, row: Message) -> SafeString:
+        said = row.reason if len(row.reason) < 160 else f"{row.reason[:159]}…"
+        return format_html(
+            '<span class="wo-two-lines"><span>{}</span><span class="wo-dim">{}, {}</span></span>',
+            said,
+            row.get_kind_display(),
+            row.rule_name,
+        )
+
+    @admin.display(description=gettext_lazy("State"))
+    def state_cell(self, row: Message) -> SafeString:
+        return badge(STATES, row.state, title=row.error)
+
+    @admin.display(description=gettext_lazy("Told"))
+    def receivers_cell(self, row: Message) -> Any:
+        return or_nothing(", ".join(row.receivers[:3]) + (" …" if len(row.receivers) > 3 else ""))
+
+    @admin.display(description=gettext_lazy("Taken care of by"))
+    def care_cell(self, row: Message) -> Any:
+        return or_nothing(_care(row))
+
+    @admin.action(description=gettext_lazy("Acknowledge"))
+    def acknowledge_chosen(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
+        self._acknowledge(request, list(queryset.values_list("pk", flat=True)))
+
+    def _acknowledge(self, request: HttpRequest, ids: list[int]) -> None:
+        count = alarms.acknowledge(signed_in(request), ids)
+        said = ngettext("%d message is acknowledged.", "%d messages are acknowledged.", count) % count
+        (messages.success if count else messages.warning)(request, said)
+
+    # One message
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.acknowledge)
+        return [path("<int:pk>/acknowledge/", view, name="alarms_message_acknowledge"), *super().get_urls()]
+
+    def _visible(self, request: HttpRequest, pk: Any) -> Message:
+        try:
+            return alarms.get(request.user, int(pk))
+        except (Message.DoesNotExist, ValueError, OverflowError):
+            raise Http404(_("There is no such message, or it is of a project that you cannot see.")) from None
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        row = self._visible(request, object_id)
+        deliveries = [
+            {
+                "where": one.address
+                or (one.channel.name if one.channel else _("a channel that was deleted")),
+                "state": badge(STATES, one.state),
+                "attempts": one.attempts,
+                "when": stamp(one.sent_at or (one.next_at if one.state == Sending.TO_SEND else None)),
+                "error": one.error,
+            }
+            for one in row.deliveries.select_related("channel").defer("channel__ciphertext")[:200]
+        ]
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": f"{row.task_name}: {row.get_kind_display()}",
+            "original": row,
+            "level": badge(LEVELS, str(row.level)),
+            "state": badge(STATES, row.state),
+            "care": _care(row),
+            "data_time": plain_time(row.data_time, row.timezone),
+            "times": [
+                (_("Found"), stamp(row.created_at)),
+                (_("Limit"), stamp(row.limit_at)),
+                (_("Last told"), stamp(row.sent_at)),
+            ],
+            "instance_is_there": Instance.objects.filter(pk=row.instance_id).exists(),
+            "deliveries": deliveries,
+            "may_acknowledge": row.acknowledged_at is None
+            and Right.OPERATE in access.rights(request.user, row.project_id),
+        }
+        return TemplateResponse(request, "alarms/message_detail.html", context)
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return redirect("admin:alarms_message_change", object_id)
+
+    @method_decorator(require_POST)
+    def acknowledge(self, request: HttpRequest, pk: int) -> HttpResponse:
+        row = self._visible(request, pk)
+        if Right.OPERATE not in access.rights(request.user, row.project_id):
+            raise PermissionDenied(_("You do not have the right to operate in project %s.") % row.project)
+        self._acknowledge(request, [row.pk])
+        return redirect("admin:alarms_message_change", row.pk)
+
+
+def _care(row: Message) -> str:
+    if row.acknowledged_at is None:
+        return ""
+    who = row.acknowledged_by.get_username() if row.acknowledged_by else _("somebody who left")
+    return f"{who}, {plain_time(row.acknowledged_at)}"
