@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from instances.runners import exits, own
 from instances.runners.base import Control, LogSink, Outcome, RunSpec, TaskType
 from instances.runners.host import Host
-from instances.runners.http_checks import CheckError, checks_of, statuses_of
+from instances.runners.http_checks import CheckError, checks_of, statuses_of, steps
 from instances.runners.process import run_program
 from instances.runners.settings_schema import (
     choice,
@@ -61,6 +61,13 @@ class HttpRunner(TaskType):
             ),
             **{"x-expressions": True},
         ),
+        outputs=pairs(
+            _("Output parameters from the answer"),
+            _(
+                "One a line, as name: data.items[0].id; the task must declare the name as an output parameter."
+            ),
+            names=r"^[A-Za-z_][A-Za-z0-9_]{0,99}\Z",
+        ),
         timeout=number(
             _("Timeout in seconds"), _("Of the whole request, redirects included."), 1, 3600, default=60
         ),
@@ -94,6 +101,7 @@ class HttpRunner(TaskType):
         readers: dict[str, Callable[[], object]] = {
             "expected": lambda: statuses_of(settings.get("expected") or "200"),
             "checks": lambda: checks_of(settings.get("checks") or []),
+            "outputs": lambda: [steps(path) for path in (settings.get("outputs") or {}).values()],
         }
         for name, read in readers.items():
             try:

@@ -19,7 +19,7 @@ _COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_MISSING: Final = object()
+MISSING: Final = object()
 
 
 class CheckError(ValueError):
@@ -85,14 +85,14 @@ def steps(path: str) -> list[str | int]:
 
 
 def look_up(document: Any, path: str) -> Any:
-    """The value there; `_MISSING` where there is none."""
+    """The value there; `MISSING` where there is none."""
     for step in steps(path):
         try:
             if isinstance(step, int) != isinstance(document, list):
-                return _MISSING
+                return MISSING
             document = document[step]
         except (KeyError, IndexError, TypeError):
-            return _MISSING
+            return MISSING
     return document
 
 
@@ -107,7 +107,7 @@ def problem(check: Check, status: int, body: str) -> str:
             found = look_up(json.loads(body), check.path)
         except (ValueError, RecursionError):
             return f"{check}: the answer is no JSON"
-    if found is _MISSING:
+    if found is MISSING:
         return f"{check}: the answer has nothing at {check.path}"
     try:
         passed = _passes(check, found)

@@ -6,6 +6,7 @@ name that resolves to something else later gets around it. No proxy, cookie or l
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,8 +17,9 @@ from typing import Any, Final, NoReturn
 
 import httpx
 
+from instances.runners import outputs
 from instances.runners.http import address_fault
-from instances.runners.http_checks import checks_of, problem, statuses_of
+from instances.runners.http_checks import MISSING, checks_of, look_up, problem, statuses_of
 from instances.runners.own import fail
 from weops.addresses import Refused, guarded, networks
 
@@ -159,6 +161,25 @@ def _judge(job: Mapping[str, Any], status: int, body: bytes) -> None:
     wrong = [found for check in checks_of(job.get("checks") or []) if (found := problem(check, status, text))]
     if wrong:
         fail("HTTP_CHECK_FAILED", "; ".join(wrong))
+    _hand_over(job.get("outputs") or {}, text)
+
+
+def _hand_over(wanted: Mapping[str, str], text: str) -> None:
+    """Writes output parameters, where the task declares any: a text as it is, on one line, everything else as JSON."""
+    file_name = os.environ.get(outputs.VARIABLE)
+    if not wanted or file_name is None:
+        return
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        fail("HTTP_CHECK_FAILED", "output parameters are read from the answer, which is no JSON")
+    with open(file_name, "a", encoding="utf-8") as file:
+        for name, path in wanted.items():
+            value = look_up(document, path)
+            if value is MISSING:
+                fail("HTTP_CHECK_FAILED", f"output parameter {name}: the answer has nothing at {path}")
+            plain = isinstance(value, str) and value.isprintable()
+            file.write(f"{name}={value if plain else json.dumps(value, ensure_ascii=False)}\n")
 
 
 def _fail_of(error: httpx.HTTPError, job: Mapping[str, Any]) -> NoReturn:

@@ -143,6 +143,17 @@ def test_failures_have_codes_of_their_own(server, http, path, chosen, code, word
     assert code in HttpRunner.codes
 
 
+def test_output_parameters_come_from_the_answer(server):
+    host = Host(allowed_networks=LOOPBACK)
+    chosen = {"url": f"{server.url}/x", "outputs": {"first": "items[0].id", "n": "rows", "all": "items"}}
+    what = spec("", "HTTP", settings=chosen, outputs=("first", "n", "all"))
+    outcome = HttpRunner(host).run(what, Sink(), Control())
+    assert outcome.outputs == {"first": "a", "n": "7", "all": '[{"id": "a"}]'}, outcome
+    missing = spec("", "HTTP", settings={**chosen, "outputs": {"n": "no.where"}}, outputs=("n",))
+    assert HttpRunner(host).run(missing, Sink(), Control()).error_code == "HTTP_CHECK_FAILED"
+    host.close()
+
+
 def test_expected_statuses(server, http):
     assert http(url=f"{server.url}/404", expected="200-299, 404")[0].ok
 
