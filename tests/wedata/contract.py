@@ -24,7 +24,8 @@ def fields(version: str, model: str) -> dict[str, str]:
         if name == "headers":
             continue
         said = _TYPE.search(value.fget.__doc__ or "")
-        found[name] = re.sub(r":class:`.*\.(\w+)`", r"\1", said[1].strip()) if said else "?"
+        kind = re.sub(r":class:`.*\.(\w+)`", r"\1", said[1].strip()) if said else "?"
+        found[name] = kind.removesuffix(" non-negative")
     return found
 
 

@@ -89,6 +89,18 @@ def requests(of: Any, user_id: int) -> dict[tuple[str, str], dict[str, Any]]:
         "GetDataBackfillPlan": {"DataBackfillPlanId": "1"},
         "ListDataBackfillInstances": {"DataBackfillPlanId": "1"},
         "DeleteDataBackfillPlanAsync": {"DataBackfillPlanId": "1"},
+        "CreateOpsAlarmRule": {
+            "AlarmRuleName": "made_here",
+            "MonitorObjectIds": [task],
+            "AlarmTypes": ["failure"],
+            "AlarmGroups": [{"AlarmRecipientType": 2}],
+        },
+        "GetOpsAlarmRule": {"AlarmRuleId": "1"},
+        "ListOpsAlarmRules": {"TaskId": task},
+        "UpdateOpsAlarmRule": {"AlarmRuleId": "1", "Status": 0},
+        "DeleteOpsAlarmRule": {"AlarmRuleId": "1"},
+        "ListAlarmMessages": {},
+        "GetAlarmMessage": {"AlarmMessageId": "1"},
     }
     old: dict[str, dict[str, Any]] = {
         "RegisterEvent": {"Name": "made", "EventSubType": "DAY", "EventBroadcastType": "BROADCAST"},

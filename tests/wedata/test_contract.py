@@ -23,6 +23,8 @@ _PAGE = {
     ListTaskInstances GetTaskInstance GetTaskInstanceLog ListTaskInstanceExecutions ListUpstreamTaskInstances
     ListDownstreamTaskInstances KillTaskInstancesAsync RerunTaskInstancesAsync SetSuccessTaskInstancesAsync GetOpsAsyncJob
     CreateDataBackfillPlan GetDataBackfillPlan ListDataBackfillInstances DeleteDataBackfillPlanAsync
+    CreateOpsAlarmRule GetOpsAlarmRule ListOpsAlarmRules UpdateOpsAlarmRule DeleteOpsAlarmRule ListAlarmMessages
+    GetAlarmMessage
     """,
     V2021: """
     RegisterDsEvent RegisterDsEventListener TriggerDsEvent RegisterEvent RegisterEventListener TriggerEvent DescribeEvent

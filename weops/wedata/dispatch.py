@@ -24,7 +24,7 @@ PROJECT = {"ProjectId": Id(required=True)}
 # The modules whose import registers their actions.
 _MODULES = (
     "projects", "members", "groups", "folders", "workflows", "tasks", "ops_tasks", "ops_workflows", "instances", "logs",
-    "operations", "backfills", "events", "event_lists",
+    "operations", "backfills", "events", "event_lists", "alarms",
 )  # fmt: skip
 
 
