@@ -33,6 +33,8 @@ def test_a_safe_deployment_passes(settings: Any) -> None:
         ("WEOPS_ENCRYPTION_KEYS", [], "weops.E003"),
         ("CELERY_BROKER_URL", "", "weops.E004"),
         ("SESSION_COOKIE_SECURE", False, "weops.E005"),
+        ("WEOPS_ALLOWED_NETWORKS", ["10.1"], "weops.E006"),
+        ("WEOPS_METRICS_NETWORKS", ["everybody"], "weops.E006"),
     ],
 )
 def test_each_danger_is_named(settings: Any, name: str, value: Any, found: str) -> None:

@@ -16,7 +16,7 @@ from tests.alarms.servers import Hook, Mailbox, hook, mailbox
 from tests.engine.harness import _django_db_helper, due, race
 from weops.alarms import channels, evaluate, sending, transport
 from weops.alarms.groups import GroupSpec
-from weops.alarms.models import Channel, Delivery, Message
+from weops.alarms.models import Channel, Delivery, Message, Pulse
 from weops.alarms.sending import Sender
 from weops.alarms.transport import NotSent, Text
 
@@ -251,3 +251,21 @@ def test_hostile_names_stay_one_line_in_a_subject(mail: Mailbox) -> None:
     ((to, letter),) = mail.mails
     assert to == ["dana@example.com"]
     assert letter["Bcc"] is None
+
+
+def test_beats_task_finds_and_sends(web: Hook, eventually: Callable[..., Any]) -> None:
+    """From the failure to the webhook by nothing but what beat calls."""
+    from weops import celery
+
+    (instance,) = due()
+    petra = make.make_user("petra", project=instance.task.workflow.project)
+    channel = channels.save(
+        petra, instance.task.workflow.project, name="hook", kind="webhook", address=web.address
+    )
+    make_rule(instance.task, tell=[GroupSpec(receivers="owner", by_email=False, channels=[channel.pk])])
+    celery.alarms()
+    fail(instance)
+    celery.alarms()
+    eventually(lambda: Message.objects.filter(state="sent").exists())
+    assert web.posts[0].body["task"] == instance.task.name
+    assert Pulse.objects.get(name="alarms").seconds >= 0
