@@ -9,14 +9,15 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from instances import inner_tasks
+from instances.engine import branching, parameters, schedule
 from instances.engine import dependencies as scopes
-from instances.engine import parameters, schedule
 from instances.engine.schedule import Cycle, ScheduleError
 from instances.engine.states import TaskStatus
 from instances.engine.trigger_policies import CHOICES, BadParent
 from instances.models import Dependency, Task
 from instances.models.definition import parameter_layers
-from instances.runners import registry, settings_schema
+from instances.runners import branch, registry, settings_schema
+from instances.runners.branch import BranchRunner
 
 # Fields of a Schedule that have another name as a column of Task.
 SCHEDULE_COLUMNS = {"cycle": "cycle_type", "calendar_dates": "calendar"}
@@ -203,15 +204,32 @@ def _inner(task: Task) -> Iterator[Fault]:
     yield from inner_tasks.faults(task)
 
 
-def inner_faults(task: Task) -> Faults:
-    """What is wrong with the inner tasks that a submit of `task` would submit with it; a draft may still lack them."""
+def whole_faults(task: Task) -> Faults:
+    """What a draft may still lack, and a submitted task not: inner tasks of a For-each task, downstream tasks of a branch."""
+    return {**_branch_faults(task), **_inner_faults(task)}
+
+
+def _branch_faults(task: Task) -> Faults:
+    """A branch chooses among tasks that wait for it."""
+    if task.task_type != BranchRunner.type:
+        return {}
+    try:
+        branching.ids_of(task.pk, branch.named(task.settings))
+    except branching.UnknownTasks as error:
+        return {"settings": [f"the setting branches: {error}; a new branch is saved as a draft first."]}
+    return {}
+
+
+def _inner_faults(task: Task) -> Faults:
+    """What is wrong with the inner tasks that a submit of `task` would submit with it."""
     if task.task_type != inner_tasks.FOR_EACH:
         return {}
     inner = list(inner_tasks.members(task).select_related("workflow__project", "for_each"))
     wrong = [
         f"{one.name}, {column.replace('_', ' ')}: {' '.join(messages)}"
         for one in inner
-        for column, messages in faults(one, one.dependencies.select_related("upstream")).items()
+        for found in (faults(one, one.dependencies.select_related("upstream")), _branch_faults(one))
+        for column, messages in found.items()
     ]
     if not inner:
         wrong = ["A For-each task runs inner tasks: save it as a draft, then add one."]

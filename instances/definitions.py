@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.utils.duration import duration_string
 
 from instances import inner_tasks
-from instances.definition_rules import SCHEDULE_COLUMNS, faults, inner_faults
+from instances.definition_rules import SCHEDULE_COLUMNS, faults, whole_faults
 from instances.engine.schedule import Occurrence, Schedule, ScheduleError, next_occurrence
 from instances.engine.schedule import errors as schedule_errors
 from instances.engine.states import TaskStatus
@@ -58,9 +58,9 @@ def validate(task: Task, dependencies: Iterable[Dependency] | None = None) -> No
 
 
 def validate_whole(task: Task) -> None:
-    """The same of all that a submit of the saved `task` makes a version of: its inner tasks, too."""
+    """The same of all that a submit of the saved `task` needs: its inner tasks, the tasks that a branch chooses from."""
     validate(task)
-    if wrong := inner_faults(task):
+    if wrong := whole_faults(task):
         raise ValidationError(wrong)
 
 

@@ -172,6 +172,23 @@ _ALL = (
         retryable=False,
     ),
     Error(
+        "BRANCH_CONDITION",
+        "A condition of the branch cannot be reckoned.",
+        (
+            "It asks for a parameter that does not exist.",
+            "It compares a text with a number, or divides by zero.",
+        ),
+        "Correct the condition; the message names it and the parameters that there are. number(name) and text(name) convert.",
+        retryable=False,
+    ),
+    Error(
+        "BRANCH_UNKNOWN_TASK",
+        "The branch names a task that does not wait for it.",
+        ("The task was renamed.", "Its dependency on the branch was removed."),
+        "Correct the names in the branch, or let the task depend on it; the message lists those that do.",
+        retryable=False,
+    ),
+    Error(
         "TRAVERSALS_FAILED",
         "More traversals of the For-each task failed than it tolerates.",
         ("The inner tasks' logs tell; the list of traversals shows which failed.",),

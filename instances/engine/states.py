@@ -126,6 +126,7 @@ class Move(StrEnum):
     REQUEUE = "requeue"
     CONFIRM_DEAD = "confirm_dead"
     WAIT_TIMEOUT = "wait_timeout"
+    TRAVERSE = "traverse"
     TRAVERSAL_OVER = "traversal_over"
 
 
@@ -202,6 +203,11 @@ MOVES: dict[Move, Rule] = {
         _START,
         (State.FAILED,),
         "waited longer than the total waiting timeout, or for an event than its listener allows",
+    ),
+    Move.TRAVERSE: Rule(
+        (State.FAILED, State.SUCCESS, State.SKIPPED),
+        _START,
+        "its traversal of a For-each task is run again: a new life round begins",
     ),
     Move.TRAVERSAL_OVER: Rule(
         (State.WAIT_UPSTREAM,),

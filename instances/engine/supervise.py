@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
-from instances.engine import snapshot
+from instances.engine import branching, snapshot
 from instances.engine.diagnosis import KEPT_BYTES, diagnose
 from instances.engine.lifecycle import Claimed, Result
 from instances.engine.logs import Sink, diagnosis
@@ -232,6 +232,19 @@ def _masked(outcome: Outcome, spec: RunSpec) -> Outcome:
     return replace(outcome, message=Masker(secret_values(spec)).mask_text(outcome.message))
 
 
+def _decided(claimed: Claimed, outcome: Outcome) -> Outcome:
+    """Of a branch that succeeded, which tasks it skips. Raises Refused if it names one that does not wait for it."""
+    if not outcome.ok or outcome.skips is None:
+        return outcome
+    try:
+        ids = branching.ids_of(claimed.task_id, outcome.skips, outcome.branches)
+    except branching.UnknownTasks as error:
+        raise Refused("BRANCH_UNKNOWN_TASK", str(error)) from error
+    finally:
+        connection.close()
+    return replace(outcome, not_taken=tuple(ids))
+
+
 def _with_exit(ending: str, outcome: Outcome) -> str:
     if outcome.exit_code is not None:
         return f"{ending} (exit code {outcome.exit_code})"
@@ -256,6 +269,7 @@ def supervise(run: Run, sink: Sink, worker: str) -> Result:
             sink.line(f"its environment has the secrets {', '.join(sorted(spec.secrets))}")
         tail = Tail(sink)
         outcome = _masked(runner.run(spec, tail, run.control), spec) if spec else _not_started(run.control)
+        outcome = _decided(claimed, outcome)
         if not outcome.ok:
             found = diagnose(claimed.task_type, outcome.error_code, outcome.message, tail.text())
             outcome = replace(outcome, error_code=found.code, message=found.line)

@@ -24,6 +24,9 @@ FROM instances_traversal t
 LEFT JOIN instances_instance c ON c.for_each_id = t.for_each_id AND c.traversal = t.number::text
     AND c.task_id = ANY(%(tasks)s::bigint[])
 WHERE t.for_each_id = %(run)s AND t.state = 'active' AND (%(numbers)s::int[] IS NULL OR t.number = ANY(%(numbers)s))
+  -- Somebody is still to be judged by what became of another.
+  AND NOT EXISTS (SELECT 1 FROM instances_ripple r JOIN instances_instance x ON x.id = r.instance_id
+                  WHERE x.for_each_id = t.for_each_id AND x.traversal = t.number::text)
 GROUP BY t.number
 HAVING bool_or(c.state IN ('wait_event', 'wait_run', 'running', 'terminating', 'failed_retry')) IS NOT TRUE
    -- What waits waits for one that has failed; or else its turn to be released or skipped is still to come.

@@ -82,7 +82,8 @@ class Outcome:
     """How a run ended. `error_code` is "" when ok; `exit_code` and `signal` are None where they mean
     nothing. `events`: what it wants fired now that it has succeeded, `EventA,20260325;EventB,20260325`. `array`: items of a
     For-each task that are to be traversed; the run goes on without this worker. `outputs`: its output parameters.
-    `not_taken`: of a branch, the ids of the tasks that it does not take (`lifecycle.Result`)."""
+    `branches`: names of all tasks that a branch decides about, `skips`: those of them that it does not take, `not_taken`:
+    their ids (`lifecycle.Result`), which the worker finds."""
 
     ok: bool
     exit_code: int | None = None
@@ -93,6 +94,8 @@ class Outcome:
     array: tuple[str, ...] | None = None
     outputs: Mapping[str, str] = field(default_factory=dict)
     not_taken: tuple[int, ...] | None = None
+    branches: tuple[str, ...] = ()
+    skips: tuple[str, ...] | None = None
 
 
 class LogSink(Protocol):

@@ -7,6 +7,7 @@ from typing import Any
 
 from instances.runners import settings_schema
 from instances.runners.base import Runner
+from instances.runners.branch import BranchRunner
 from instances.runners.for_each import ForEachRunner
 from instances.runners.host import Host
 from instances.runners.http import HttpRunner
@@ -76,6 +77,7 @@ def configure(host: Host) -> None:
         PySparkRunner(host),
         VirtualRunner(),
         ForEachRunner(host),
+        BranchRunner(),
     )
     for runner in built_in:
         register(runner)

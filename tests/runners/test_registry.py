@@ -10,6 +10,7 @@ from tests.runners.support import Sink, spec
 
 def test_types():
     assert registry.types() == [
+        "BRANCH",
         "FOR_EACH",
         "HTTP",
         "PYSPARK",

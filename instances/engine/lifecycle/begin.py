@@ -12,15 +12,20 @@ from instances.engine.lifecycle import verdicts_statements
 from instances.engine.lifecycle.common import Change, Touched, cancel_dispatched, lock_with_parents
 from instances.engine.lifecycle.verdicts import begin_to_wait
 from instances.engine.lives import Life
-from instances.engine.states import OPERATIONS, Operation, SelfDependency
+from instances.engine.states import MOVES, OPERATIONS, Move, Operation, SelfDependency
 from instances.engine.transactions import retried
 
 
-def _values(ids: Sequence[int], operation: int | None, life: Life, fresh: Sequence[int]) -> dict[str, Any]:
+def _values(
+    ids: Sequence[int], operation: int | None, life: Life, fresh: Sequence[int], move: str
+) -> dict[str, Any]:
     return {
         "ids": [*ids, *fresh],
         "fresh": list(fresh),
-        "sources": list(OPERATIONS[Operation.RERUN].sources),
+        "move": move,
+        "sources": list(
+            (OPERATIONS[Operation.RERUN] if move == Operation.RERUN else MOVES[Move(move)]).sources
+        ),
         "operation": operation,
         "run_type": life.run_type,
         "check_parents": life.check_parents,
@@ -44,7 +49,12 @@ def _settings(life: Life) -> dict[str, Any]:
 
 @retried
 def rerun(
-    ids: Sequence[int], operation: int | None = None, life: Life | None = None, *, fresh: Sequence[int] = ()
+    ids: Sequence[int],
+    operation: int | None = None,
+    life: Life | None = None,
+    *,
+    fresh: Sequence[int] = (),
+    move: Move | Operation = Operation.RERUN,
 ) -> Change:
     """Begins a new life round. {instance id: old state} of those it changed.
 
@@ -52,10 +62,11 @@ def rerun(
     in the same call as their children, or in an earlier one of the same operation.
 
     `fresh`: other instances, that were generated in this transaction. Their first life is decided in the same way, with
-    those of `ids` and for them; it stays life round 0, and they are not among what was changed.
+    those of `ids` and for them; it stays life round 0, and they are not among what was changed. `move`: why, where it is nobody's
+    operation.
     """
     life = life or Life()
-    values = _values(ids, operation, life, fresh)
+    values = _values(ids, operation, life, fresh, move)
     touched = Touched()
     changed: dict[int, str] = {}
     with connection.cursor() as cursor:

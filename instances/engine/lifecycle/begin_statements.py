@@ -117,7 +117,7 @@ WITH old AS (
               need.waits AND (coalesce(open.special, false) OR i.trigger_policy <> '') AS special
 ), history AS (
     INSERT INTO instances_statechange (instance_id, move, from_state, to_state, operation_id)
-    SELECT id, 'rerun', old, new, %(operation)s FROM begun WHERE NOT fresh ORDER BY id
+    SELECT id, %(move)s, old, new, %(operation)s FROM begun WHERE NOT fresh ORDER BY id
 )
 SELECT id, fresh, old, resource_group_id, lane, old_lane, special FROM begun
 """  # noqa: S608 - constants

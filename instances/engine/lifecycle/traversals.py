@@ -12,6 +12,7 @@ from instances.engine.lifecycle.ends import end
 from instances.engine.lifecycle.runs import Result
 from instances.engine.lives import Life
 from instances.engine.states import Move, SelfDependency, State
+from instances.engine.trigger_policies import JUDGED
 
 # Whose name stands on the lease for the moment in which a delegated execution ends.
 TAKER = "traversals"
@@ -34,15 +35,17 @@ def begin_children(
         "again": list(again),
         "after": [task for task, ups in dag for _ in ups],
         "before": [up for _, ups in dag for up in ups],
+        "judged": JUDGED,
     }
     with connection.cursor() as cursor:
         cursor.execute(statements.MAKE, values)
         made = [row[0] for row in cursor.fetchall()]
         values["ids"] = [*again, *made]
+        cursor.execute(statements.RENEW_POLICIES, values)
         cursor.execute(statements.FORGET_EDGES, values)
         cursor.execute(statements.ADD_EDGES, values)
         life = Life(run_type=run_type, self_dependency=SelfDependency.PARALLEL)
-        _, touched = begin.rerun(again, None, life, fresh=made)
+        _, touched = begin.rerun(again, None, life, fresh=made, move=Move.TRAVERSE)
         cursor.execute(statements.TELL, values)
         touched.groups |= {row[0] for row in cursor.fetchall()}
     return touched

@@ -3,15 +3,25 @@
 MAKE = """
 -- Like their For-each instance, but of their own task. What they wait for is decided when their life begins.
 INSERT INTO instances_instance (task_id, data_time, traversal, for_each_id, planned_time, instance_type, run_type, cycle_type,
-    task_type, project_id, workflow_id, folder_id, owner_id, resource_group_id, priority, state, not_before, wait_since)
+    task_type, project_id, workflow_id, folder_id, owner_id, resource_group_id, priority, state, not_before, wait_since,
+    trigger_policy, fails_with_upstream)
 SELECT t.id, p.data_time, w.number::text, p.id, p.planned_time, p.instance_type, p.run_type, p.cycle_type, t.task_type,
        p.project_id, p.workflow_id, coalesce(t.folder_id, p.folder_id), p.owner_id, t.resource_group_id, p.priority, 'wait_run',
-       now(), now()
+       now(), now(), CASE WHEN t.trigger_policy <> 'ALL_SUCCESS' OR t.upstream_failure = 'fail' THEN t.trigger_policy ELSE '' END,
+       t.upstream_failure = 'fail'
 FROM unnest(%(tasks)s::bigint[], %(numbers)s::int[]) WITH ORDINALITY AS w(task_id, number, place)
 JOIN instances_task t ON t.id = w.task_id JOIN instances_instance p ON p.id = %(for_each)s
 -- In the order of the DAG, so that parents have smaller ids than their children.
 ORDER BY w.place
 RETURNING id
+"""
+
+RENEW_POLICIES = """
+-- Edges are made anew for each life of a traversal, and so is how they are judged.
+UPDATE instances_instance i
+SET trigger_policy = CASE WHEN t.trigger_policy <> 'ALL_SUCCESS' OR t.upstream_failure = 'fail' THEN t.trigger_policy ELSE '' END,
+    fails_with_upstream = t.upstream_failure = 'fail'
+FROM instances_task t WHERE i.id = ANY(%(again)s::bigint[]) AND t.id = i.task_id
 """
 
 FORGET_EDGES = """
@@ -20,8 +30,8 @@ DELETE FROM instances_edge WHERE instance_id = ANY(%(again)s::bigint[]) AND remo
 """
 
 ADD_EDGES = """
-INSERT INTO instances_edge (instance_id, upstream_task_id, upstream_data_time, upstream_id)
-SELECT c.id, u.task_id, u.data_time, u.id
+INSERT INTO instances_edge (instance_id, upstream_task_id, upstream_data_time, upstream_id, rules)
+SELECT c.id, u.task_id, u.data_time, u.id, CASE WHEN c.trigger_policy <> '' THEN %(judged)s ELSE 0 END
 FROM instances_instance c
 JOIN unnest(%(after)s::bigint[], %(before)s::bigint[]) AS d(task_id, upstream_task_id) ON d.task_id = c.task_id
 JOIN instances_instance u ON u.for_each_id = c.for_each_id AND u.traversal = c.traversal AND u.task_id = d.upstream_task_id

@@ -1,0 +1,25 @@
+"""From the names that a branch was told to the tasks that wait for it. Only reads."""
+
+from collections.abc import Sequence
+
+from instances.models import Dependency
+
+
+class UnknownTasks(LookupError):
+    """None of the tasks that wait for the branch has one of these names."""
+
+
+def ids_of(branch_id: int, names: Sequence[str], all_names: Sequence[str] = ()) -> list[int]:
+    """Ids of the tasks called `names` that wait for the task `branch_id`. Raises UnknownTasks if one of `names` or
+    `all_names` is none of them."""
+    waiting = list(
+        Dependency.objects.filter(upstream=branch_id).values_list("task_id", "task__name").distinct()
+    )
+    known = {name for _, name in waiting}
+    if missing := sorted({*names, *all_names} - known):
+        raise UnknownTasks(
+            f"no task called {', '.join(missing)} waits for this branch; {', '.join(sorted(known)) or 'none'} do: "
+            "correct the names, or let them depend on it"
+        )
+    wanted = set(names)
+    return sorted({task_id for task_id, name in waiting if name in wanted})
