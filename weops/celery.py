@@ -20,7 +20,9 @@ django.setup()
 
 from django.conf import settings  # noqa: E402
 from django.db import close_old_connections  # noqa: E402
+from django.utils import timezone  # noqa: E402
 
+from instances import figures  # noqa: E402
 from instances.engine import generation, hints, maintenance, plans, traversals  # noqa: E402
 from instances.engine.hints import Hint  # noqa: E402
 from instances.engine.host import host_of_settings  # noqa: E402
@@ -86,6 +88,11 @@ app.conf.update(
             "schedule": settings.WEOPS_TICK_SECONDS,
             "options": {"queue": CONTROL, "expires": max(10, 3 * settings.WEOPS_TICK_SECONDS)},
         },
+        "weops figures": {
+            "task": "weops.figures",
+            "schedule": 60.0,
+            "options": {"queue": CONTROL, "expires": 55},
+        },
         "weops hourly": {
             "task": "weops.hourly",
             "schedule": 3600.0,
@@ -128,6 +135,18 @@ def alarms() -> None:
         close_old_connections()
 
 
+@app.task(name="weops.figures")
+def count_figures() -> None:
+    """Adds what has ended to the figures of its day, a few batches at most: the next minute goes on."""
+    close_old_connections()
+    try:
+        for _ in range(10):
+            if not figures.catch_up():
+                break
+    finally:
+        close_old_connections()
+
+
 @app.task(name="weops.hourly")
 def hourly() -> None:
     close_old_connections()
@@ -135,6 +154,7 @@ def hourly() -> None:
         with pulse("hourly"):
             alarm_retention.hourly(settings.WEOPS_RETENTION_DAYS)
             maintenance.hourly()
+            figures.remove_old(timezone.localdate())
             retention.hourly(settings.WEOPS_RECORD_DAYS)
     finally:
         close_old_connections()

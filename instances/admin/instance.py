@@ -26,6 +26,7 @@ from instances.admin.listing import InstanceChangeList
 from instances.admin.looks import state_badge
 from instances.admin.operate import operate_view, set_view
 from instances.admin.overlays import acknowledged_badge, frozen_badge
+from instances.admin.timeline import gantt_page, grid_page
 from instances.admin.why import why_view
 from instances.engine.states import ACTIVE, FINAL, State
 from instances.kinds import IN_BULK, KINDS
@@ -218,6 +219,8 @@ class InstanceAdmin(ReadOnlyAdmin):
             path("operate/<str:kind>/", view(self.operate), name="instances_instance_operate"),
             path("operate/set/<uuid:token>/", view(self.set), name="instances_instance_set"),
             path("blockers/", view(self.blockers), name="instances_instance_blockers"),
+            path("gantt/", view(self.gantt), name="instances_instance_gantt"),
+            path("grid/", view(self.grid), name="instances_instance_grid"),
             path("<int:pk>/why/", view(self.why), name="instances_instance_why"),
             path("<int:pk>/lineage/", view(self.lineage), name="instances_instance_lineage"),
             path("<int:pk>/lineage/data/", view(self.lineage_data), name="instances_instance_lineage_data"),
@@ -299,10 +302,20 @@ class InstanceAdmin(ReadOnlyAdmin):
     def why(self, request: HttpRequest, pk: int) -> HttpResponse:
         return why_view(request, self.visible(request, pk))
 
-    def blockers(self, request: HttpRequest) -> HttpResponse:
+    def _context(self, request: HttpRequest) -> dict[str, Any]:
+        """What the pages beside the list share; they are for those who may see any instance."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return blockers_page(request, {**self.admin_site.each_context(request), "opts": self.opts})
+        return dict(self.admin_site.each_context(request))
+
+    def blockers(self, request: HttpRequest) -> HttpResponse:
+        return blockers_page(request, self._context(request))
+
+    def gantt(self, request: HttpRequest) -> HttpResponse:
+        return gantt_page(request, self._context(request))
+
+    def grid(self, request: HttpRequest) -> HttpResponse:
+        return grid_page(request, self._context(request))
 
     def lineage(self, request: HttpRequest, pk: int) -> HttpResponse:
         instance = self.visible(request, pk)

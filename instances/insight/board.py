@@ -157,7 +157,8 @@ def _instances(
     found = []
     for key, held, more in ranked:
         if isinstance(key, int):
-            if (row := rows.get(key)) is None:
+            # One that has succeeded since holds nobody any more.
+            if (row := rows.get(key)) is None or row.state == State.SUCCESS:
                 continue
             case = Case(row, names, user, now, row.wait_since)
             link = names.instance(row)
@@ -171,7 +172,7 @@ def _instances(
                     state=row.state,
                     since=_since(row),
                     link=link,
-                    fixes=case.fixes("rerun", "thaw", "terminate", "mark_success"),
+                    fixes=case.helps(row),
                 )
             )
         elif (task := tasks.get(key[0])) is not None:

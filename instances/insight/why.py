@@ -70,6 +70,14 @@ class Case:
                 found.append(Fix(kind, operation.verb().capitalize(), self.names.instance(about)))
         return tuple(found)
 
+    def helps(self, one: Instance) -> tuple[Fix, ...]:
+        """What lets those go on that wait for `one`, the nearest remedy first."""
+        if one.frozen_at is not None:
+            return self.fixes("thaw", "mark_success", on=one)
+        if one.state in (State.FAILED, State.FAILED_RETRY, State.SKIPPED):
+            return self.fixes("rerun", "mark_success", on=one)
+        return self.fixes("terminate", "mark_success", on=one)
+
 
 def why(instance: Instance, user: AnyUser | None = None, now: dt.datetime | None = None) -> Diagnosis:
     """Everything that keeps `instance` (with task, project and resource group) from running, or from having succeeded.

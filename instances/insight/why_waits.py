@@ -114,7 +114,7 @@ def _upstream(case: Case, found: Topmost) -> Cause:
         lines.append(_("and %(count)d more") % {"count": count - len(lines)})
     fixes = case.fixes("remove_dependency", "mark_success")
     if found.instances:
-        fixes = (*case.fixes("rerun", "thaw", "mark_success", on=found.instances[0])[:2], *fixes)
+        fixes = (*case.helps(found.instances[0]), *fixes)
     return Cause(
         "upstream",
         title,
@@ -178,7 +178,7 @@ def _previous(case: Case, edge: Edge) -> Cause:
     before = edge.upstream
     line = plain_time(edge.upstream_data_time, case.instance.task.timezone)
     line += f": {stands(case, before)}" if before else _(": not generated yet")
-    fixes = case.fixes("rerun", "thaw", "mark_success", on=before)[:2] if before else ()
+    fixes = case.helps(before) if before else ()
     return Cause(
         "self_dependency",
         _("Its task runs in order: the data time before it has not succeeded."),

@@ -3,6 +3,7 @@
 from instances.models.backfill import BackfillPlan, BackfillRun
 from instances.models.definition import Dependency, Task, TaskVersion, Workflow
 from instances.models.execution import Execution, Lease, LogChunk, StateChange, WorkerProcess
+from instances.models.figure import DayFigure, FigureMark
 from instances.models.instance import Edge, Instance, Ripple
 from instances.models.operation import (
     Acknowledgement,
@@ -19,9 +20,11 @@ __all__ = [
     "Acknowledgement",
     "BackfillPlan",
     "BackfillRun",
+    "DayFigure",
     "Dependency",
     "Edge",
     "Execution",
+    "FigureMark",
     "ForEachRun",
     "FrozenBatch",
     "FrozenRoots",

@@ -43,6 +43,15 @@ def _among_instances(request: HttpRequest) -> bool:
     return "/instances/instance/" in request.path and not request.path.endswith(_BESIDE)
 
 
+def _beside(title: Any, icon: str, name: str) -> dict[str, Any]:
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:instances_instance_{name}"),
+        "permission": may_see("instances.Instance"),
+    }
+
+
 def _among_event_instances(request: HttpRequest) -> bool:
     """Near misses, whose address lies below, have a link of their own."""
     return "/events/eventinstance/" in request.path and "/near-misses/" not in request.path
@@ -84,12 +93,9 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     {"title": "Overview", "icon": "monitoring", "link": reverse_lazy("admin:index")},
                     {**_link("Instances", "view_list", "instances.Instance"), "active": _among_instances},
-                    {
-                        "title": _("Blockers"),
-                        "icon": "block",
-                        "link": reverse_lazy("admin:instances_instance_blockers"),
-                        "permission": may_see("instances.Instance"),
-                    },
+                    _beside(_("Blockers"), "block", "blockers"),
+                    _beside(_("Time line"), "view_timeline", "gantt"),
+                    _beside(_("Grid"), "grid_on", "grid"),
                     _link("Backfill plans", "date_range", "instances.BackfillPlan"),
                     _link("Operation records", "history", "instances.OperationRecord"),
                     _link("Alarm messages", "notifications_active", "alarms.Message"),
