@@ -136,6 +136,6 @@ def test_its_page_costs_the_same_with_many() -> None:
         top, _middle, last = chain(3)
         move(top, last.workflow)
     assert cost() == before <= 20
-    assert "Rerun" in client.get(address).content.decode()
+    assert "Mark as successful" in client.get(address).content.decode()
     client.force_login(make.make_user(make.EVE))
     assert client.get(address).status_code == 403
