@@ -23,7 +23,19 @@ from benchmarks.database import own_database, versions
 from benchmarks.options import Options, say
 from benchmarks.report import Section, as_markdown, as_text, machine
 
-NAMES = ("generation", "edges", "noop", "shell", "chain", "memory", "operations", "events", "blockers")
+NAMES = (
+    "generation",
+    "edges",
+    "noop",
+    "shell",
+    "chain",
+    "memory",
+    "operations",
+    "events",
+    "blockers",
+    "chatty",
+    "children",
+)
 
 
 def _arguments() -> argparse.Namespace:

@@ -21,12 +21,12 @@ RUN_SECONDS = 300.0
 
 
 @contextlib.contextmanager
-def serving(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+def serving(count: int, slots: int = workers.SLOTS) -> Iterator[list[subprocess.Popen[bytes]]]:
     """`count` workers of WeOps that serve every group there is now."""
     import weops.celery  # noqa: F401 - registers the function that publishes hints
 
     WorkerProcess.objects.all().delete()
-    with workers.started(count, "weops.process", "worker") as running:
+    with workers.started(count, "weops.process", "worker", slots=slots) as running:
         workers.wait_until(
             lambda: WorkerProcess.objects.count() == count, workers.START_SECONDS, "the workers are not ready"
         )

@@ -32,7 +32,9 @@ def wait_until(probe: Callable[[], bool], seconds: float, what: str, pause: floa
 
 
 @contextlib.contextmanager
-def started(count: int, module: str, *options: str) -> Iterator[list[subprocess.Popen[bytes]]]:
+def started(
+    count: int, module: str, *options: str, slots: int = SLOTS
+) -> Iterator[list[subprocess.Popen[bytes]]]:
     """`count` processes of `python -m module --name <its own> --slots 8 options`, ended after the block.
 
     The caller waits until they are ready.
@@ -41,7 +43,7 @@ def started(count: int, module: str, *options: str) -> Iterator[list[subprocess.
     with tempfile.TemporaryFile() as output:
         try:
             for place in range(count):
-                words = [module, *options, "--name", f"bench{os.getpid()}-{place}", "--slots", str(SLOTS)]
+                words = [module, *options, "--name", f"bench{os.getpid()}-{place}", "--slots", str(slots)]
                 running.append(
                     subprocess.Popen(
                         [
