@@ -93,6 +93,18 @@ def test_a_repeated_request_gets_the_first_answer() -> None:
     assert EventInstance.objects.count() == Firing.objects.count() == Stray.objects.count() == 1
 
 
+def test_ten_thousand_in_one_call_and_once() -> None:
+    event = make_event(cycle="MIN")
+    start = dt.datetime(2026, 3, 25, tzinfo=dt.UTC)
+    entries = [(event.name, f"{start + dt.timedelta(minutes=minute):%Y%m%d%H%M}") for minute in range(10_000)]
+    first = firing.fire(event.project, entries, source="api", request_id="backlog")
+    again = firing.fire(event.project, entries, source="api", request_id="backlog")
+    assert (len(first.event_instances), first.refused) == (10_000, [])
+    assert again.repeated
+    assert again.event_instances == first.event_instances
+    assert EventInstance.objects.count() == 10_000
+
+
 def test_a_request_id_is_of_one_project_and_one_content() -> None:
     event, other = make_event(), make_event()
     scene.fire(event, request_id="r")
