@@ -35,6 +35,7 @@ NAMES = (
     "blockers",
     "chatty",
     "children",
+    "lists",
 )
 
 

@@ -6,12 +6,13 @@ from rest_framework.routers import SimpleRouter
 
 from events.api import views as events
 from instances.api import backfill_views, instance_views, operation_views, overview, problems, task_views
-from weops.api import views
+from weops.api import schema_extensions, views
 from weops.api.docs import docs
 from weops.projects.api import views as projects
 
-# Importing it tells how the exceptions of operations look.
-_REGISTERED = (problems,)
+# Importing them tells how the exceptions of operations look, and how callers show who they are. Workers and beat, which
+# have no addresses, do without REST framework in their memory.
+_REGISTERED = (problems, schema_extensions)
 
 _NOUNS = (
     ("projects", projects.Projects),

@@ -1,0 +1,199 @@
+"""The instance list at any size: a page of it, as the server answers it, for every kind of filter and many together."""
+
+import datetime as dt
+import statistics
+import time
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+
+from benchmarks import world
+from benchmarks.options import Options, say
+from benchmarks.report import Section
+from benchmarks.workers import BenchmarkError
+from instances.models import Task, Workflow
+from weops.console.paging import mark_before
+from weops.projects.models import Folder, Member, Project, ResourceGroup
+
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+PROJECTS, WORKFLOWS, OWNERS, GROUPS = 20, 100, 40, 8
+BATCH = 500_000
+
+# One task in a hundred is SQL, one daily; the last project has a single task with a single owner. Of the rows: 1.5 %
+# failed, 0.1 % wait for their retry, 0.05 % were skipped, 0.02 % are supplementary; of the newest hour many wait.
+_SEED = """
+INSERT INTO instances_instance (id, task_id, data_time, planned_time, instance_type, cycle_type, task_type, project_id,
+    workflow_id, folder_id, owner_id, resource_group_id, priority, state, not_before, wait_since, ready_since, start_time,
+    end_time, total_runs, pending_upstream, error_code, version_id)
+SELECT g, t.id, h.hour, h.hour, CASE WHEN r.n < 2 THEN 'supplementary' ELSE 'periodic' END, t.cycle_type, t.task_type,
+    w.project_id, w.id, t.folder_id, t.owner_id, t.resource_group_id, t.priority, s.state, h.hour, h.hour, h.hour,
+    CASE WHEN s.state NOT IN ('wait_upstream', 'wait_run') THEN h.hour + r.n * interval '0.1 s' END,
+    CASE WHEN s.state NOT IN ('wait_upstream', 'wait_run') THEN h.hour + r.n * interval '0.15 s' END,
+    1, CASE WHEN s.state = 'wait_upstream' THEN 1 ELSE 0 END, CASE WHEN s.state LIKE 'failed%%' THEN 'EXIT_NONZERO' ELSE '' END,
+    t.current_version_id
+FROM generate_series(%(from)s::bigint, %(to)s::bigint) g
+CROSS JOIN LATERAL (SELECT %(now)s::timestamptz - ((%(rows)s - g) / %(tasks)s) * interval '1 hour' AS hour) h
+CROSS JOIN LATERAL (SELECT mod(hashint8(g)::bigint + 2147483648, 10000) AS n) r
+CROSS JOIN LATERAL (SELECT CASE
+    WHEN %(rows)s - g < %(tasks)s AND r.n < 4000 THEN 'wait_upstream'
+    WHEN %(rows)s - g < %(tasks)s AND r.n < 5000 THEN 'wait_run'
+    WHEN r.n %% 1000 < 15 THEN 'failed' WHEN r.n %% 1000 = 20 THEN 'failed_retry' WHEN r.n %% 2000 = 30 THEN 'skipped'
+    ELSE 'success' END AS state) s
+JOIN instances_task t ON t.id = %(first)s + (g - 1) %% %(tasks)s JOIN instances_workflow w ON w.id = t.workflow_id
+ORDER BY g
+"""
+
+
+def run(options: Options) -> Section:
+    tasks = _tasks(200 if options.quick else 2_000)
+    rows = _seed(tasks, options.rows)
+    try:
+        return _measured(tasks, rows, options)
+    finally:
+        world.clear()
+
+
+def _tasks(count: int) -> list[Task]:
+    group = world.make_group(64)
+    made = world.make_tasks(count, group, NOW)
+    groups = [ResourceGroup.objects.create(name=f"lists{place}") for place in range(GROUPS)]
+    owners = User.objects.bulk_create(User(username=f"owner{place}") for place in range(OWNERS))
+    projects = [Project.objects.create(name=f"lists{place}") for place in range(PROJECTS)]
+    folders = [Folder.objects.create(project=project, name="folder") for project in projects]
+    workflows = [
+        Workflow.objects.create(project=projects[place % (PROJECTS - 1)], name=f"workflow{place}")
+        for place in range(WORKFLOWS)
+    ]
+    alone = Workflow.objects.create(project=projects[-1], name="alone")
+    for place, task in enumerate(made):
+        task.workflow = alone if place == count // 2 else workflows[place % WORKFLOWS]
+        task.folder = folders[projects.index(task.workflow.project)]
+        task.owner = owners[0] if place == count // 2 else owners[1 + place % (OWNERS - 1)]
+        task.resource_group = groups[place % GROUPS]
+        task.task_type = "SQL" if place % 100 == 7 else "VIRTUAL"
+        task.cycle_type = "DAY" if place % 100 == 9 else "HOUR"
+    Task.objects.bulk_update(
+        made, ["workflow", "folder", "owner", "resource_group", "task_type", "cycle_type"], batch_size=500
+    )
+    world.schedule(made)
+    return made
+
+
+def _seed(tasks: list[Task], rows: int) -> int:
+    rows -= rows % len(tasks)
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")
+        for start in range(1, rows + 1, BATCH):
+            end = min(start + BATCH - 1, rows)
+            values = {
+                "from": start,
+                "to": end,
+                "rows": rows,
+                "tasks": len(tasks),
+                "first": tasks[0].pk,
+                "now": NOW,
+            }
+            cursor.execute(_SEED, values)
+            say(f"lists: {end:,} of {rows:,} instances are in the table")
+        cursor.execute("SELECT setval(pg_get_serial_sequence('instances_instance', 'id'), %s)", [rows])
+        cursor.execute("VACUUM (ANALYZE) instances_instance")
+        cursor.execute("RESET statement_timeout")
+    return rows
+
+
+def _filters(tasks: list[Task], rows: int) -> dict[str, dict[str, Any]]:
+    task, alone = tasks[3], tasks[len(tasks) // 2]
+    project, workflow = task.workflow.project_id, task.workflow_id
+    hours = rows // len(tasks)
+    middle = NOW - dt.timedelta(hours=hours // 2)
+    old = f"{middle:%Y-%m-%dT%H:%M}"
+    soon = f"{middle + dt.timedelta(hours=3):%Y-%m-%dT%H:%M}"
+    return {
+        "no filter, page 1": {},
+        "no filter, page 200": {"p": 200},
+        "no filter, the middle of the table": {"before": mark_before(middle, rows // 2)},
+        "state failed": {"state": "failed"},
+        "states running and terminating (none)": {"state": ["running", "terminating"]},
+        "state skipped (1 in 2,000)": {"state": "skipped"},
+        "a task's name": {"q": alone.name},
+        "a word in every task's name": {"q": "task"},
+        "a word in a hundred names": {"q": "task1"},
+        "project (1 in 19)": {"project": project},
+        "project with one task": {"project": alone.workflow.project_id},
+        "workflow (1 in 100)": {"workflow": workflow},
+        "owner of one task": {"owner": alone.owner_id},
+        "folder": {"folder": task.folder_id},
+        "task type (1 in 100)": {"task_type": "SQL"},
+        "task type that nobody uses": {"task_type": "SHELL"},
+        "cycle type (1 in 100)": {"cycle": "DAY"},
+        "resource group (1 in 8)": {"group": task.resource_group_id},
+        "supplementary (1 in 5,000)": {"type": "supplementary"},
+        "non-periodic (none)": {"type": "non_periodic"},
+        "data time, three hours": {"data_from": old, "data_to": soon},
+        "start time, three hours": {"start_from": old, "start_to": soon},
+        "project and failed": {"project": project, "state": "failed"},
+        "project with one task, failed": {"project": alone.workflow.project_id, "state": "failed"},
+        "workflow, failed, not acknowledged": {"workflow": workflow, "state": "failed", "seen": "no"},
+        "acknowledged (none)": {"seen": "yes"},
+        "owner and task type (no row)": {"owner": alone.owner_id, "task_type": "SQL"},
+        "project, supplementary, skipped": {"project": project, "type": "supplementary", "state": "skipped"},
+        "workflow, started in three hours": {"workflow": workflow, "start_from": old, "start_to": soon},
+        "started since, failed, SQL": {"start_from": old, "state": "failed", "task_type": "SQL"},
+        "group, cycle, type, state, start time": {
+            "group": task.resource_group_id,
+            "cycle": "HOUR",
+            "type": "periodic",
+            "state": ["failed", "failed_retry"],
+            "start_to": old,
+        },
+    }
+
+
+def _measured(tasks: list[Task], rows: int, options: Options) -> Section:
+    settings.ALLOWED_HOSTS = [*settings.ALLOWED_HOSTS, "testserver"]
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "whitenoise" not in name]
+    chief = User.objects.create_superuser("lists_chief")
+    member = User.objects.create_user("lists_member", is_staff=True)
+    for project in Project.objects.filter(name__in=["lists0", "lists1", f"lists{PROJECTS - 1}"]):
+        Member.objects.create(project=project, user=member, role="viewer")
+    found: list[list[str]] = []
+    overall: list[float] = []
+    for name, parameters in _filters(tasks, rows).items():
+        cells = [name]
+        for user in (chief, member):
+            times = _times(user, parameters, 3 + options.runs)
+            overall += times
+            cells += [f"{statistics.median(times):.0f} ms", f"{max(times):.0f} ms"]
+        say(f"lists: {', '.join(cells)}")
+        found.append(cells)
+    found.append(["all of them", f"{statistics.median(overall):.0f} ms", f"{max(overall):.0f} ms", "", ""])
+    return Section(
+        "lists",
+        "The instance list",
+        f"One GET of the list with {rows:,} instances of {len(tasks):,} tasks in the table, through Django from the request to "
+        "the whole page (no web server), warm: median and slowest of a superuser, who sees all, and of a member of three "
+        "projects. Target: 100 ms at the median, never above 500 ms.",
+        heads=["filter", "superuser, median", "slowest", "member, median", "slowest"],
+        rows=found,
+    )
+
+
+def _times(user: User, parameters: dict[str, Any], runs: int) -> list[float]:
+    """Milliseconds of each answer after the first."""
+    client = Client()
+    client.force_login(user)
+    address = reverse("admin:instances_instance_changelist")
+    times = []
+    for place in range(runs + 1):
+        began = time.perf_counter()
+        answer = client.get(address, parameters)
+        took = (time.perf_counter() - began) * 1000
+        if answer.status_code != 200 or b'role="alert"' in answer.content:
+            raise BenchmarkError(f"{parameters}: {answer.status_code}, or not all of it was read")
+        if place:
+            times.append(took)
+    return times
