@@ -89,7 +89,7 @@ def _seed(tasks: list[Task], rows: int) -> int:
         cursor.execute("SET statement_timeout = 0")
         for start in range(1, rows + 1, BATCH):
             end = min(start + BATCH - 1, rows)
-            values = {
+            values: dict[str, Any] = {
                 "from": start,
                 "to": end,
                 "rows": rows,
