@@ -36,6 +36,7 @@ NAMES = (
     "chatty",
     "children",
     "lists",
+    "logs",
 )
 
 

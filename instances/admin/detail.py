@@ -17,10 +17,11 @@ from instances.admin.operate_words import in_a_line
 from instances.admin.overlays import acknowledged_badge, frozen_badge
 from instances.admin.traversals import Panel, panel
 from instances.admin.why import ShownCause, of_page
+from instances.engine import logs
 from instances.engine.errors import Error, explain
 from instances.engine.parameters import ParameterError
 from instances.engine.snapshot import Rendered, rendered
-from instances.engine.states import ACTIVE, FINAL, LABELS, ExecutionState, State
+from instances.engine.states import ACTIVE, FINAL, LABELS, WAITING, ExecutionState, State
 from instances.insight.traversals import Place, place_of
 from instances.kinds import look_up
 from instances.models import Edge, Execution, Instance, OperationItem, StateChange
@@ -112,6 +113,8 @@ class Page:
     more_executions: bool
     selected: Execution | None
     phases: list[Phase]
+    # The log so far of a life that has no execution yet.
+    waiting_log: str
     code: str
     code_problem: str
     # (name, value as the run got it, as it is written if that differs)
@@ -166,6 +169,7 @@ def build(instance: Instance, user: AnyUser, asked: Mapping[str, str] | None = N
         more_executions=len(executions) > MOST_EXECUTIONS,
         selected=selected,
         phases=phases(instance, selected, now),
+        waiting_log=logs.of_waiting(instance) if _waits_without_execution(instance, selected) else "",
         code=ran.code,
         code_problem=code_problem,
         parameters=_parameters(selected, ran.parameters),
@@ -245,12 +249,19 @@ def _row(execution: Execution, selected: Execution | None, now: dt.datetime) -> 
     )
 
 
+def _waits_without_execution(instance: Instance, execution: Execution | None) -> bool:
+    """Whether its present life waits and has no execution yet."""
+    if State(instance.state) not in WAITING:
+        return False
+    return execution is None or (
+        execution.ended_at is not None and execution.life_round < instance.life_round
+    )
+
+
 def phases(instance: Instance, execution: Execution | None, now: dt.datetime) -> list[Phase]:
     """The three phases of `execution`; of the life that is waiting now if it has no execution yet."""
-    state = State(instance.state)
-    waits = state in (State.WAIT_EVENT, State.WAIT_UPSTREAM, State.WAIT_RUN)
-    if waits and (execution is None or (execution.ended_at and execution.life_round < instance.life_round)):
-        ready = instance.ready_since if state == State.WAIT_RUN else None
+    if _waits_without_execution(instance, execution):
+        ready = instance.ready_since if instance.state == State.WAIT_RUN else None
         spans = [(instance.wait_since, ready), (ready, None), (None, None)]
         return [_phase(index, begin, end, now, failed=False) for index, (begin, end) in enumerate(spans)]
     if execution is None:

@@ -4,6 +4,7 @@ Beat calls `sweep` with every tick. Each is safe to run twice at once.
 """
 
 import datetime as dt
+import logging
 
 from django.conf import settings
 from django.db import connection
@@ -16,6 +17,8 @@ from instances.engine.hints import Hint
 from instances.engine.lifecycle import Touched
 from instances.engine.transactions import retried
 from instances.models import Execution, WorkerProcess
+
+log = logging.getLogger(__name__)
 
 
 @retried
@@ -79,17 +82,24 @@ def _groups_of_gated(tasks: set[int]) -> set[int]:
 
 
 def seal_left_logs(limit: int = 100) -> int:
-    """Seals logs of ended executions that their worker left unsealed."""
+    """Seals logs of ended executions that their worker left unsealed, in batches; how many. One that no storage takes stays
+    in its chunks and does not hold up the others."""
     left = (
         Execution.objects.filter(chunks__isnull=False, ended_at__lt=timezone.now() - logs.SETTLED)
         .order_by("id")
         .values_list("id", flat=True)
-        .distinct()[:limit]
+        .distinct()
     )
-    ids = list(left)
-    for execution_id in ids:
-        logs.seal(execution_id)
-    return len(ids)
+    sealed, last = 0, 0
+    while ids := list(left.filter(pk__gt=last)[:limit]):
+        for execution_id in ids:
+            try:
+                logs.seal(execution_id)
+                sealed += 1
+            except Exception as error:  # storages raise errors of their own
+                log.warning("log of execution %d is not sealed yet: %s", execution_id, error)
+        last = ids[-1]
+    return sealed
 
 
 def sweep() -> Touched:
@@ -121,8 +131,7 @@ def hourly(now: dt.datetime | None = None) -> None:
     event_handler.remove_old(now - dt.timedelta(days=settings.WEOPS_RETENTION_DAYS))
     while plans.remove_old(now - dt.timedelta(days=settings.WEOPS_RETENTION_DAYS)):
         pass
-    while seal_left_logs():
-        pass
+    seal_left_logs()
     WorkerProcess.objects.filter(seen_at__lt=now - dt.timedelta(days=1)).delete()
 
 

@@ -107,6 +107,8 @@ def test_waiting_without_an_execution(world: SimpleNamespace, as_user: Callable[
     make_edge(waiting, factories.make_task(world.ours.workflow, name="late_parent"))
     shown = page(as_user(VERA), waiting)
     assert [phase.tone for phase in shown.phases] == ["active", "", ""]
+    assert "waits for upstream slow_parent" in shown.waiting_log
+    assert "waits for upstream late_parent" in as_user(VERA).get(address(waiting)).content.decode()
     [answer] = shown.why
     assert answer.title == "It waits for 2 upstream instances in the end."
     assert any("slow_parent" in line and "Running" in line for line in answer.lines)

@@ -157,6 +157,25 @@ class TestSealing:
         assert sealed_text(running.execution_id) == "begin\n[weops] 2013-01-01 00:00:00 UTC  succeeded\n"
         assert not LogChunk.objects.exists()
 
+    def test_one_that_cannot_be_sealed_does_not_hold_up_the_others(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = started(*due(2, code="true"))
+        for one in (first, second):
+            put(one.execution_id, "text\n")
+        lifecycle.finish([good(first), good(second)])
+        Execution.objects.update(run_started_at=JANUARY, run_ended_at=JANUARY, ended_at=JANUARY)
+        real = logs.seal
+
+        def seal(execution_id: int) -> None:
+            if execution_id == first.execution_id:
+                raise OSError("no room")
+            real(execution_id)
+
+        monkeypatch.setattr(logs, "seal", seal)
+        assert maintenance.seal_left_logs(limit=1) == 1
+        assert [reread(one.execution_id).log_file == "" for one in (first, second)] == [True, False]
+
     def test_a_worker_that_was_believed_dead_adds_to_what_was_sealed(
         self, running: Any, writer: LogWriter
     ) -> None:

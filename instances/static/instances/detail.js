@@ -1,7 +1,7 @@
 /* The page of one instance: parts of it are read again while it lives. Its log has a script of its own. */
 "use strict";
 document.addEventListener("DOMContentLoaded", () => {
-  const PARTS = ["wo-head", "wo-execution", "wo-traversals", "wo-executions", "wo-upstream", "wo-downstream", "wo-changes", "wo-operations"];
+  const PARTS = ["wo-head", "wo-execution", "wo-waitlog", "wo-traversals", "wo-executions", "wo-upstream", "wo-downstream", "wo-changes", "wo-operations"];
   const page = document.getElementById("wo-detail");
   let lives = page.dataset.live === "1";
   const chosen = new URLSearchParams(window.location.search).has("execution");
