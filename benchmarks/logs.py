@@ -56,7 +56,7 @@ def run(options: Options) -> Section:
         "Logs",
         "Ingest: output of a task from the worker's end of its pipe through masking (one secret) and caps into committed chunks, "
         "by one worker process. Raw: the same chunks by INSERT, one connection. Its share of CPU is that of one core, at the "
-        "rate named. The large log is one block of lines over and over, with a single error in its middle; each look is that of a "
+        "rate named. The large log is one block of lines over and over, a single error in its middle; each look is that of a "
         "process that has not seen it before. zcat is what a log that is one stream would cost.",
         figures,
         ["measured", "value", "beside"],
