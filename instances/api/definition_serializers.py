@@ -74,8 +74,10 @@ class TaskSerializer(RowSerializer):
     owner_name = name_of("owner.username")
     resource_group_name = name_of("resource_group.name")
     status = serializers.CharField(read_only=True)
-    version = serializers.IntegerField(source="current_version.number", read_only=True, default=None)
-    next_due_at = serializers.DateTimeField(read_only=True)
+    version = serializers.IntegerField(
+        source="current_version.number", read_only=True, default=None, allow_null=True
+    )
+    next_due_at = serializers.DateTimeField(read_only=True, allow_null=True)
     schedule = serializers.SerializerMethodField()
 
     class Meta:

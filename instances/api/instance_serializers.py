@@ -115,7 +115,9 @@ class InstanceDetailSerializer(InstanceSerializer):
 
 class ExecutionSerializer(RowSerializer):
     number = serializers.IntegerField(source="try_number", read_only=True, help_text="0 is no retry.")
-    version_number = serializers.IntegerField(source="version.number", read_only=True, default=None)
+    version_number = serializers.IntegerField(
+        source="version.number", read_only=True, default=None, allow_null=True
+    )
     duration_seconds = serializers.SerializerMethodField()
 
     class Meta:

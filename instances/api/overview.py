@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils import timezone
+from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -35,7 +36,7 @@ class OverviewSerializer(serializers.Serializer):
 class Overview(Actions):
     """How things stand in your projects."""
 
-    @extend_schema(responses=OverviewSerializer)
+    @extend_schema(responses=forced_singular_serializer(OverviewSerializer))
     def list(self, request: Request) -> Response:
         """Instances by state, workers, operations and plans that are not finished."""
         user = user_of(request)

@@ -88,7 +88,10 @@ def test_random_requests_never_break_it(world: SimpleNamespace) -> None:
             tried.append(operation.label)
             try:
                 _send(operation, headers, checks)
-            except Exception as error:  # whatever it is: all operations are tried before they are told
+            except (
+                Exception,
+                BaseExceptionGroup,
+            ) as error:  # whatever it is: all operations are tried before they are told
                 wrong[operation.label] = str(error)[:2000]
     assert not wrong, "\n\n".join(f"{label}: {said}" for label, said in wrong.items())
     assert len(tried) > 80

@@ -53,6 +53,12 @@ class SessionScheme(OpenApiAuthenticationExtension):
 def add_problems(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """Every operation may answer with a problem, and every mutation takes an idempotency key."""
     result["components"].setdefault("schemas", {})["Problem"] = PROBLEM
+    for schema in result["components"]["schemas"].values():
+        for field in schema.get("properties", {}).values():
+            if field.get("format") == "time":
+                # The format wants a zone; times of day are on the task's clock.
+                field.pop("format")
+                field["examples"] = ["08:00:00"]
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for path in result["paths"].values():
         for method, operation in path.items():
