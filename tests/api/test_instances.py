@@ -308,3 +308,12 @@ def test_the_overview(world: SimpleNamespace, api: Api) -> None:
     found = api(VERA).get("/api/v1/overview/").json()
     assert found["states"]["wait_run"] == 1
     assert api(EVE).get("/api/v1/overview/").json()["states"]["wait_run"] == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", ["0455-03-02T14:41:07+20:22", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z"]
+)
+def test_times_that_no_database_knows(world: SimpleNamespace, api: Api, wrong: str) -> None:
+    answer = api(VERA).get(LIST, {"data_from": wrong})
+    assert answer.status_code == 400
+    assert api(VERA).get(LIST, {"data_from": "2026-03-25T00:00:00+15:30"}).status_code == 200

@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
+from django.utils.translation import gettext_lazy as _
 
 from weops.console.present import plain_time, zone_name
 
@@ -18,6 +19,17 @@ class MomentField(forms.DateTimeField):
     def __init__(self, label: str) -> None:
         widget = forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"})
         super().__init__(label=label, required=False, input_formats=TIME_FORMATS, widget=widget)
+
+    def to_python(self, value: Any) -> dt.datetime | None:
+        try:
+            found: dt.datetime | None = super().to_python(value)
+            # In UTC: the database knows no zone that is sixteen hours off.
+            found = found.astimezone(dt.UTC) if found and found.tzinfo else found
+        except (ValueError, OverflowError):
+            found = dt.datetime.min.replace(tzinfo=dt.UTC)
+        if found and not 1900 <= found.year <= 9000:
+            raise forms.ValidationError(_("Choose a time between the years 1900 and 9000."))
+        return found
 
 
 class FilterForm(forms.Form):
