@@ -15,7 +15,7 @@ from weops.projects.access import Right
 from weops.wedata import accounts, codes, events, paging, schedules
 from weops.wedata.dispatch import V2021, Call, action
 from weops.wedata.fields import Field, Id, Moment, Refused, Text, Whole
-from weops.wedata.task_view import minutes, run_at
+from weops.wedata.task_view import WHOLE_DAY, minutes, run_at
 from weops.wedata.times import told, zone_of, zone_text
 
 # Firings that DescribeEvent shows with the event; DescribeEventCases pages through all of them.
@@ -179,6 +179,7 @@ def consumer(call: Call, task: Task) -> dict[str, Any]:
     tz = zone_of(task.timezone)
     project = task.workflow.project
     owner = accounts.uin(task.owner_id)
+    start, end = (task.window_start, task.window_end) if task.window_start and task.window_end else WHOLE_DAY
     return {
         "TaskId": str(task.pk),
         "VirtualFlag": False,
@@ -198,6 +199,11 @@ def consumer(call: Call, task: Task) -> dict[str, Any]:
         "EndTime": told(task.effective_to, tz),
         "CycleType": codes.CYCLE_LETTERS[task.cycle_type],
         "CrontabExpression": schedules.expression(task, run_at(task)),
+        "ExecutionStartTime": f"{start:%H:%M}",
+        "ExecutionEndTime": f"{end:%H:%M}",
+        "InitStrategy": str(task.generation),
+        "SourceServiceId": str(task.data_source_id) if task.data_source_id else None,
+        "WorkflowType": "cycle",
         "RetryWait": minutes(task.retry_wait),
         "RetryAble": int(task.retry_limit > 0),
         "TryLimit": task.retry_limit,

@@ -15,16 +15,19 @@ from weops.wedata.accounts import uin
 
 @dataclass(slots=True)
 class History:
-    """{id: account} and {id: (account, time)}."""
+    """{id: account} and {id: (account, time, name of the account)}."""
 
     made: dict[int, int] = field(default_factory=dict)
-    changed: dict[int, tuple[int, dt.datetime]] = field(default_factory=dict)
+    changed: dict[int, tuple[int, dt.datetime, str]] = field(default_factory=dict)
 
     def creator(self, row: models.Model) -> str | None:
         return uin(self.made.get(row.pk))
 
     def editor(self, row: models.Model) -> str | None:
         return uin(self.changed[row.pk][0]) if row.pk in self.changed else None
+
+    def editor_name(self, row: models.Model) -> str | None:
+        return self.changed[row.pk][2] if row.pk in self.changed else None
 
     def changed_at(self, row: models.Model) -> dt.datetime | None:
         return self.changed[row.pk][1] if row.pk in self.changed else None
@@ -38,10 +41,13 @@ def of(model: type[models.Model], rows: Iterable[models.Model]) -> History:
     entries = LogEntry.objects.filter(
         content_type=ContentType.objects.get_for_model(model), object_id__in=ids
     ).order_by("object_id", "-id")
-    columns = ("object_id", "user_id", "action_time")
+    columns = ("object_id", "user_id", "action_time", "user__username")
     made = entries.filter(action_flag=ADDITION).distinct("object_id").values_list(*columns)
     changed = entries.distinct("object_id").values_list(*columns)
-    return History({int(pk): user for pk, user, _ in made}, {int(pk): (user, at) for pk, user, at in changed})
+    return History(
+        {int(pk): user for pk, user, _, _ in made},
+        {int(pk): (user, at, name) for pk, user, at, name in changed},
+    )
 
 
 def made_by(model: type[models.Model], user_id: int) -> models.QuerySet[LogEntry, Any]:

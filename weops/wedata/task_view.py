@@ -72,6 +72,7 @@ def base(call: Call, task: Task, tree: Tree, made: History) -> dict[str, Any]:
         "Submit": version is not None,
         "CreateTime": call.told(task.created_at),
         "LastUpdateTime": call.told(task.updated_at),
+        "LastUpdateUserName": made.editor_name(task),
         "OwnerUin": accounts.uin(task.owner_id),
         "TaskDescription": task.description,
         "UpdateUserUin": made.editor(task),
