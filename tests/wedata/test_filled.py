@@ -203,7 +203,7 @@ def run(world: SimpleNamespace, call: InProject, task: str) -> None:
     call("ListDownstreamOpsTasks", TaskId=str(world.ours.task.pk))
     call("ListOpsWorkflows")
     call("GetOpsWorkflow", WorkflowId=str(row.workflow_id))
-    Task.objects.filter(pk=row.workflow.tasks.first().pk).update(folder=world.ours.folder)
+    Task.objects.filter(workflow=row.workflow).update(folder=world.ours.folder)
     row.workflow.folder = world.ours.folder
     row.workflow.save()
     call("ListOpsWorkflows")
@@ -221,6 +221,7 @@ def run(world: SimpleNamespace, call: InProject, task: str) -> None:
     ]  # fmt: skip
     started = BackfillRun.objects.filter(plan=plans[0]).first()
     assert started is not None
+    assert started.instance_id is not None
     Instance.objects.filter(pk=started.instance_id).update(
         state="success", start_time=timezone.now(), end_time=timezone.now(), pending_upstream=0
     )
@@ -262,7 +263,7 @@ def listen(world: SimpleNamespace, call: InProject, task: str) -> None:
     EventInstance.objects.filter(pk=case.pk).update(
         state="consuming", consumed_at=timezone.now(), consumers=1
     )
-    served = Instance.objects.filter(task=task).first()
+    served = Instance.objects.filter(task=int(task)).first()
     assert served is not None
     Consumption.objects.create(event_instance=case, instance=served, single=False)
     call("DescribeEvent", V2021, EventName="later")
