@@ -159,6 +159,8 @@ class Runtime:
         try:
             with context.running(claimed.execution_id, claimed.instance_id, claimed.task_id):
                 result = supervise(run, sink, self.worker)
+                if result.array is not None:
+                    sink.hand_on()
                 traces.executed(claimed, result.ok, result.error_code)
             return result
         finally:

@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from instances.engine import hints, lifecycle, plans, traversal_rows
 from instances.engine.dispatch import follow
 from instances.engine.lifecycle import Touched
+from instances.engine.logs import appending
 from instances.engine.states import State
 from instances.engine.transactions import retried
 from instances.engine.traversal_spec import TraversalSpec
@@ -60,6 +61,7 @@ class _Step:
     ended: bool = False
     touched: Touched = field(default_factory=Touched)
     lines: list[str] = field(default_factory=list)
+    execution_id: int | None = None
 
 
 def advance(for_each_id: int) -> bool:
@@ -71,7 +73,20 @@ def advance(for_each_id: int) -> bool:
     except DatabaseError:
         # What was started stands; the next sweep dispatches.
         log.exception("what the traversals of %d made ready is not dispatched yet", for_each_id)
+    _write(step)
     return step.went_on and not step.ended
+
+
+def _write(step: _Step) -> None:
+    """Into the log of the execution that the traversals are of. What cannot be written now is lost: states say the same."""
+    if step.execution_id is None:
+        return
+    try:
+        appending.append(step.execution_id, step.lines)
+        if step.ended and step.lines:
+            appending.finish(step.execution_id)
+    except Exception as error:  # storages raise errors of their own
+        log.warning("the log of execution %d lacks some lines: %s", step.execution_id, error)
 
 
 def work(for_each_id: int, seconds: float | None = None) -> bool:
@@ -95,7 +110,7 @@ def _advance(for_each_id: int) -> _Step:
     if run is None or not run.is_open:
         return _Step(ended=True)
     parent = Instance.objects.only("state", "execution_id", "run_type", "plan_id").get(pk=for_each_id)
-    step, before = _Step(), _counts(run)
+    step, before = _Step(execution_id=run.execution_id), _counts(run)
     step.touched.add(traversal_rows.note_over(run, step.lines))
     if _stopping(run, parent):
         step.went_on = _stop(run, parent, step)

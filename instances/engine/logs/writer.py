@@ -46,6 +46,8 @@ class _Open:
     lines: int = 0
     bytes: int = 0
     closed: bool = False
+    # Somebody else writes on: it is neither counted nor sealed here.
+    handed_on: bool = False
 
 
 class Sink:
@@ -65,6 +67,10 @@ class Sink:
     def close(self) -> None:
         """No more will come: the rest is flushed and the log is sealed, soon, in the background."""
         self._writer.close(self._entry)
+
+    def hand_on(self, seconds: float = 10.0) -> None:
+        """Somebody else goes on with this log (`appending`): waits until what was written is stored, for so long at most."""
+        self._writer.hand_on(self._entry, seconds)
 
 
 _INSERT = """
@@ -137,6 +143,13 @@ class LogWriter:
             self._end(entry)
             self._changed.notify_all()
 
+    def hand_on(self, entry: _Open, seconds: float) -> None:
+        with self._changed:
+            entry.handed_on = True
+            self._end(entry)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: entry.execution_id not in self._open, seconds)
+
     def _end(self, entry: _Open) -> None:
         if not entry.closed:
             # What is left of a character that never ended.
@@ -200,7 +213,7 @@ class LogWriter:
                 self._open.pop(entry.execution_id, None)
             self._changed.notify_all()
         for entry in done:
-            if entry.has_chunks:
+            if entry.has_chunks and not entry.handed_on:
                 self._to_seal.put(entry.execution_id)
 
     def _headed(self, batch: list[tuple[_Open, str, bool]]) -> list[tuple[_Open, str, bool]]:
@@ -219,7 +232,7 @@ class LogWriter:
     def _write(self, batch: list[tuple[_Open, str, bool]]) -> None:
         rows = []
         for entry, text, closed in batch:
-            if entry.file or (closed and self._stored_whole(entry, text)):
+            if entry.file or (closed and not entry.handed_on and self._stored_whole(entry, text)):
                 continue
             seq, start, line = entry.seq, entry.written, entry.lines
             for offset in range(0, len(text), CHUNK):
@@ -227,7 +240,9 @@ class LogWriter:
                 rows.append((entry.execution_id, seq, start, line, piece))
                 seq, start, line = seq + 1, start + len(piece), line + piece.count("\n")
             entry.has_chunks |= bool(text)
-        ended = [(entry, text) for entry, text, closed in batch if closed and entry.bytes]
+        ended = [
+            (entry, text) for entry, text, closed in batch if closed and entry.bytes and not entry.handed_on
+        ]
         with connection.cursor() as cursor:
             if rows:
                 cursor.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
