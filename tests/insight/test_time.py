@@ -12,12 +12,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from instances.engine import lifecycle
+from instances.engine.lives import Life
 from instances.insight import gantt as module
 from instances.insight.critical import outlook
 from instances.insight.forecast import Standing
 from instances.insight.gantt import of_rows
 from instances.insight.grid import grid
-from instances.models import Instance, Task
+from instances.models import BackfillPlan, Instance, Task
 from tests import factories as make
 from tests.engine.harness import JANUARY, bad, due, good, run_all, started
 from tests.insight.scenes import chain, move
@@ -113,6 +114,21 @@ class TestTimeLine:
         before = cost(lambda: client.get(GANTT, {"day": f"{JANUARY:%Y-%m-%d}"}))
         chain(6, first.workflow)
         assert cost(lambda: client.get(GANTT, {"day": f"{JANUARY:%Y-%m-%d}"})) == before <= 14
+
+    def test_a_plan_as_a_whole(self) -> None:
+        days = due(3, code="true")
+        run_all(days[0].task)
+        project = days[0].project_id
+        plan = BackfillPlan.objects.create(
+            name="again", options={}, task_ids=[days[0].task_id], project_ids=[project]
+        )
+        lifecycle.rerun([day.pk for day in days[:2]], None, Life(parallelism=1, lane=-3, plan_id=plan.pk))
+        client = Client()
+        client.force_login(make.make_user(make.VERA, project=days[0].project))
+        answer = client.get(f"{GANTT}?plan={plan.pk}")
+        assert {row.bar.instance.pk for row in answer.context["rows"]} == {day.pk for day in days[:2]}
+        assert all(row.bar.expected for row in answer.context["rows"])
+        assert answer.context["done_ahead"]
 
 
 @pytest.mark.django_db
