@@ -196,7 +196,7 @@ def _repeat(file: IO[bytes], megabytes: int) -> int:
     data = blocks._pack(block)
     for place in range(1, times):
         if place == times // 2:
-            writer._block(block.replace("INFO", "ERROR", 1))
+            writer._block(block.replace("INFO some", "ERROR ome", 1))
             continue
         file.write(data)
         writer._records.append(record)
