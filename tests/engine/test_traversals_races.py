@@ -181,7 +181,11 @@ def test_random_dags_and_outcomes(
 ) -> None:
     wipe()
     items = [str(number) for number in range(traversals_)]
-    policy: dict[str, Any] = {"success": "tolerate", "tolerated": tolerated, "on_failure": "stop" if stop else "go_on"}
+    policy: dict[str, Any] = {
+        "success": "tolerate",
+        "tolerated": tolerated,
+        "on_failure": "stop" if stop else "go_on",
+    }
     parent = started(make_for_each(items, dag, parallelism=parallelism, **policy), items)
     failing = {(number, f"s{step}") for number, step in fails}
     for _ in range(100):
