@@ -1,6 +1,6 @@
 """Where the nodes of a graph stand: layers from left to right, few crossings. Pure; equal graphs give equal pictures.
 
-docs/adr/0017-graph-layout.md says by which library, and why with these steps.
+docs/adr/0023-graph-layout.md says by which library, and why with these steps.
 """
 
 from collections.abc import Sequence
