@@ -2,14 +2,19 @@
 
 EDGES = """
 WITH waiting AS MATERIALIZED (
-    SELECT i.id, i.project_id FROM instances_instance i WHERE i.state = 'wait_upstream'
+    SELECT i.id, i.project_id, i.trigger_policy IN ('', 'ALL_SUCCESS', 'NONE_FAILED') AS strict
+    FROM instances_instance i WHERE i.state = 'wait_upstream'
     ORDER BY i.data_time, i.id LIMIT %(most)s
 )
 SELECT w.id, w.project_id, e.upstream_id, CASE WHEN e.upstream_id IS NULL THEN e.upstream_task_id END,
        CASE WHEN e.upstream_id IS NULL THEN e.upstream_data_time END
 FROM waiting w CROSS JOIN LATERAL (
     SELECT e.upstream_id, e.upstream_task_id, e.upstream_data_time FROM instances_edge e
-    WHERE e.instance_id = w.id AND e.satisfied_at IS NULL AND NOT e.waived AND e.removed_at IS NULL
+    WHERE e.instance_id = w.id AND CASE
+        -- By other policies, whoever has ended holds nobody, however it ended.
+        WHEN w.strict OR e.upstream_id IS NULL THEN true
+        ELSE (SELECT u.state FROM instances_instance u WHERE u.id = e.upstream_id) NOT IN ('failed', 'success', 'skipped')
+        END AND e.satisfied_at IS NULL AND NOT e.waived AND e.removed_at IS NULL
     OFFSET 0) e
 LIMIT %(edges)s
 """

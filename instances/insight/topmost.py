@@ -23,7 +23,12 @@ WITH RECURSIVE up (id) AS (
     UNION
     SELECT open.upstream_id FROM up CROSS JOIN LATERAL (
         SELECT e.upstream_id FROM instances_edge e
-        WHERE e.instance_id = up.id AND e.satisfied_at IS NULL AND NOT e.waived AND e.removed_at IS NULL
+        WHERE e.instance_id = up.id AND CASE
+            -- By other policies than these, whoever has ended holds nobody, however it ended.
+            WHEN (SELECT i.trigger_policy FROM instances_instance i WHERE i.id = up.id) IN ('', 'ALL_SUCCESS', 'NONE_FAILED')
+            THEN true
+            ELSE (SELECT u.state FROM instances_instance u WHERE u.id = e.upstream_id) NOT IN ('failed', 'success', 'skipped')
+            END AND e.satisfied_at IS NULL AND NOT e.waived AND e.removed_at IS NULL
           AND e.upstream_id IS NOT NULL AND NOT e.is_self
         OFFSET 0) open
     WHERE (SELECT i.state FROM instances_instance i WHERE i.id = up.id) = 'wait_upstream'

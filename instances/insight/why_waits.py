@@ -12,6 +12,7 @@ from django.utils.translation import ngettext
 from events.models import Wait
 from instances.engine.errors import explain
 from instances.engine.states import LABELS, State, TaskStatus
+from instances.engine.trigger_policies import WORDS, Policy
 from instances.insight.answers import Cause, Fix, Link
 from instances.insight.names import Names
 from instances.insight.topmost import Missing, Topmost, topmost
@@ -112,6 +113,9 @@ def _upstream(case: Case, found: Topmost) -> Cause:
     lines = [f"{link.title}: {text}" for link, text in named[:MOST_NAMED]]
     if count > len(lines):
         lines.append(_("and %(count)d more") % {"count": count - len(lines)})
+    if case.instance.trigger_policy:
+        words = WORDS[Policy(case.instance.trigger_policy)]
+        lines.append(_("It runs when %(policy)s.") % {"policy": words})
     fixes = case.fixes("remove_dependency", "mark_success")
     if found.instances:
         fixes = (*case.helps(found.instances[0]), *fixes)

@@ -13,6 +13,7 @@ from instances.engine import generation, lifecycle
 from instances.engine.dispatch import dispatch
 from instances.engine.lives import Life
 from instances.insight.answers import Cause
+from instances.insight.board import board
 from instances.insight.why import ORDER, why
 from instances.models import Edge, Execution, Instance, Task, WorkerProcess
 from tests import factories as make
@@ -140,6 +141,19 @@ class TestUpstream:
         assert top.task.name not in repr(cause)
         assert cause.links == ()
         assert cause.fixes == (), "a viewer may do nothing"
+
+    def test_by_its_policy_one_that_has_ended_may_hold_nobody(self) -> None:
+        parents, child = family(2)
+        Task.objects.filter(pk=child.pk).update(trigger_policy="ALL_DONE")
+        generation.generate()
+        [day] = instances_of(child)
+        first, second = (instances_of(task)[0] for task in parents)
+        [claimed] = [c for c in started(first) if c.instance_id == first.pk]
+        lifecycle.finish([harness.bad(claimed)])
+        cause = answer(day)
+        assert [link.id for link in cause.links] == [second.pk]
+        assert cause.lines[-1] == "It runs when all upstream ended, however."
+        assert [one.link.id for one in board().blockers if one.link] == [second.pk]
 
     def test_removed_and_waived_edges_hold_nobody(self) -> None:
         _top, last = chain(2)
