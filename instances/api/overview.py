@@ -40,7 +40,7 @@ class Overview(Actions):
     def list(self, request: Request) -> Response:
         """Instances by state, workers, operations and plans that are not finished."""
         user = user_of(request)
-        rows = access.within(Instance.objects.order_by(), user, "project_id")
+        rows = access.within(Instance.objects.filter(for_each_id=None).order_by(), user, "project_id")
         with time_limit(LIST_SECONDS):
             counts = count_states(rows)
             found: dict[str, Any] = {

@@ -99,7 +99,7 @@ class OperationRow:
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """What the index page shows, added to its context. As many queries with few instances as with ten million."""
     now = timezone.now()
-    rows = access.within(Instance.objects.order_by(), request.user, "project_id")
+    rows = access.within(Instance.objects.filter(for_each_id=None).order_by(), request.user, "project_id")
     context |= {
         "title": "Overview",
         "zone_name": zone_name(),
