@@ -24,6 +24,7 @@ from benchmarks.options import Options, say
 from benchmarks.report import Section, as_markdown, as_text, machine
 
 NAMES = (
+    "api",
     "generation",
     "edges",
     "noop",
