@@ -122,6 +122,8 @@ class TestTheTable:
         final = {move: set(rule.sources) & set(FINAL) for move, rule in MOVES.items()}
         # What was skipped is decided again when its parents change, and never by an operation on itself.
         assert final.pop(Move.RECONSIDER) == {State.SKIPPED}
+        # Inner instances of a For-each task: a new life of theirs is one of its own.
+        assert final.pop(Move.TRAVERSE) == set(FINAL)
         assert not any(final.values())
         leaving = {op for op in WHOLE if set(sources(op)) & set(FINAL)}
         assert leaving == {Operation.RERUN, Operation.MARK_SUCCESS}
