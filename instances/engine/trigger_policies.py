@@ -1,6 +1,6 @@
 """When an instance runs, by how its parents ended: the twelve trigger policies. Standard library only.
 
-The names are those of WeData's API (`DependencyTriggerPolicy`). The rules: docs/adr/0017-trigger-policies.md, 1 and 2. The engine
+The names are those of WeData's API (`DependencyTriggerPolicy`). The rules: docs/adr/0018-trigger-policies.md, 1 and 2. The engine
 judges in SQL, which is written from the same table; tests compare the table with what the words of each policy say.
 """
 

@@ -28,7 +28,7 @@ WITH met AS (
     SELECT instance_id, count(*) AS edges FROM met WHERE NOT waived GROUP BY instance_id
 ), child AS (
     SELECT i.id, i.state, counted.edges,
-           -- By a statement of its own, later: see docs/adr/0017-trigger-policies.md.
+           -- By a statement of its own, later: see docs/adr/0018-trigger-policies.md.
            i.trigger_policy <> '' OR i.state = 'skipped' AS judged
     FROM instances_instance i JOIN counted ON counted.instance_id = i.id
     ORDER BY i.id FOR UPDATE OF i

@@ -1,4 +1,4 @@
-"""What parents that did not succeed do to their children: excused, skipped, failed, or reconsidered (ADR 17).
+"""What parents that did not succeed do to their children: excused, skipped, failed, or reconsidered (ADR 18).
 
 A ripple is a row that says: the children of this instance are to be judged. Judging looks at what all parents are now, so
 it may be done late, twice and by anybody; it is done under the locks of the parent (shared) and of the children.
