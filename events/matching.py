@@ -5,7 +5,7 @@ then waits and event instances.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -238,10 +238,10 @@ def open_waits(instance_ids: Sequence[int]) -> set[int]:
 
 
 def begin(waits: Sequence[Waiting], *, withdrawn: bool = False) -> set[int]:
-    """Instances begin to wait, and take at once what lives; ids of those that still wait.
+    """Instances begin to wait; their ids. What lives already they take by `take`, in the same transaction.
 
     Locks the events first, so call it before any instance is locked. The instances may not be written yet. `withdrawn`:
-    nothing is waited for or taken before `begin_again`.
+    nothing is waited for before `begin_again`.
     """
     lock_events(wait.event_id for wait in waits)
     with connection.cursor() as cursor:
@@ -256,7 +256,7 @@ def begin(waits: Sequence[Waiting], *, withdrawn: bool = False) -> set[int]:
                 [wait.max_wait for wait in waits],
             ],
         )
-        return set() if withdrawn else _take(cursor, sorted({wait.instance_id for wait in waits}))
+    return set() if withdrawn else {wait.instance_id for wait in waits}
 
 
 def lock_awaited(instance_ids: Sequence[int]) -> bool:
@@ -273,16 +273,22 @@ def lock_awaited(instance_ids: Sequence[int]) -> bool:
 
 
 def begin_again(instance_ids: Sequence[int], *, ignored: bool = False) -> set[int]:
-    """New lives of instances, which are locked, as their events are; ids of those that wait for an event again."""
+    """New lives of instances, which are locked, as their events are; ids of those that have something to wait for. What
+    lives already they take by `take`, in the same transaction."""
     with connection.cursor() as cursor:
         cursor.execute(_BEGIN_AGAIN, {"ids": list(instance_ids), "ignored": ignored})
-        return _take(cursor, list(instance_ids)) if not ignored and cursor.rowcount else set()
+        return open_waits(instance_ids) if not ignored and cursor.rowcount else set()
 
 
-def _take(cursor: Any, instance_ids: list[int]) -> set[int]:
-    cursor.execute(_FOR_WAITING, {"ids": instance_ids})
-    _consume(cursor, cursor.fetchall())
-    return open_waits(instance_ids)
+def take(instance_ids: Collection[int]) -> set[int]:
+    """Instances that have just begun to wait consume what lives; ids of those that still wait."""
+    if not instance_ids:
+        return set()
+    ids = sorted(instance_ids)
+    with connection.cursor() as cursor:
+        cursor.execute(_FOR_WAITING, {"ids": ids})
+        _consume(cursor, cursor.fetchall())
+    return open_waits(ids)
 
 
 def withdraw(instance_ids: Sequence[int]) -> None:
@@ -303,7 +309,7 @@ def reopen(instance_ids: Sequence[int]) -> set[int]:
             "WHERE instance_id = ANY(%s) AND withdrawn_at IS NOT NULL",
             [list(instance_ids)],
         )
-        return _take(cursor, list(instance_ids))
+    return take(instance_ids)
 
 
 def postpone(delays: Mapping[int, dt.timedelta]) -> None:

@@ -57,7 +57,8 @@ WHERE l.task_id = ANY(%s)
 
 
 def begin(new: Sequence[New], *, withdrawn: bool = False) -> set[int]:
-    """Writes what the instances wait for; ids of those that have to. Before any instance is locked.
+    """Writes what the instances wait for; ids of those that have to, before they take what lives (`matching.take`).
+    Before any instance is locked.
 
     `withdrawn`: their first life is decided by `lifecycle.rerun` later in this transaction.
     """

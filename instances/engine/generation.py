@@ -17,6 +17,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from events import matching
 from instances.engine import backlog, edges, event_waits, hints, lifecycle
 from instances.engine.backlog import Cursors, DueTasks, array
 from instances.engine.dispatch import follow
@@ -166,15 +167,18 @@ def create(
     moments, made = Moments(), Generated()
     new = _drop_existing(wanted, moments) if wanted else []
     # Events are locked before any instance is.
-    awaiting = event_waits.begin(new, withdrawn=lives_follow) if new else set()
+    listening = event_waits.begin(new, withdrawn=lives_follow) if new else set()
     for piece, found in edges.pieces(new, moments, schedules or {}) if new else ():
+        # Who may be skipped at once takes no event before that is known.
+        special = {w.instance_id for w in piece if w.special} & listening
+        awaiting = matching.take({w.instance_id for w in piece} & listening - special) | special
         made.add(Generated(len(piece), len(found), _insert(piece, moments, awaiting)))
         edges.insert(found, moments)
-    special = [w.instance_id for w in new if w.special]
-    if special and not lives_follow:
+    judged = [w.instance_id for w in new if w.special]
+    if judged and not lives_follow:
         with connection.cursor() as cursor:
             touched = Touched()
-            lifecycle.begin_to_wait(cursor, special, touched)
+            lifecycle.begin_to_wait(cursor, judged, touched, listening)
             made.ripples = touched.ripples
     return made
 

@@ -49,11 +49,15 @@ def waiting(
         cursor.execute("SELECT nextval(pg_get_serial_sequence('instances_instance', 'id'))")
         pk = cursor.fetchone()[0]
     planned = planned or data_time
-    still = matching.begin(
-        [
-            Waiting(pk, event.pk, formats.format_clock(data_time, EventCycle(event.cycle)), planned, max_wait)
-            for event in events
-        ]
+    still = matching.take(
+        matching.begin(
+            [
+                Waiting(
+                    pk, event.pk, formats.format_clock(data_time, EventCycle(event.cycle)), planned, max_wait
+                )
+                for event in events
+            ]
+        )
     )
     state = "wait_event" if still else "wait_upstream" if pending else "wait_run"
     return Instance.objects.create(

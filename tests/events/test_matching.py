@@ -224,7 +224,7 @@ def _new_life(*instances: Instance, ignored: bool = False) -> set[int]:
     with transaction.atomic():
         matching.lock_awaited(ids(instances))
         list(Instance.objects.select_for_update().filter(pk__in=ids(instances)).order_by("pk"))
-        still = matching.begin_again(ids(instances), ignored=ignored)
+        still = matching.take(matching.begin_again(ids(instances), ignored=ignored))
         Instance.objects.filter(pk__in=still).update(state="wait_event")
         Instance.objects.filter(pk__in=set(ids(instances)) - still).update(state="wait_run")
         return still

@@ -10,7 +10,7 @@ from events import matching
 from instances.engine.lifecycle import begin_statements as statements
 from instances.engine.lifecycle import verdicts_statements
 from instances.engine.lifecycle.common import Change, Touched, cancel_dispatched, lock_with_parents
-from instances.engine.lifecycle.verdicts import begin_to_wait
+from instances.engine.lifecycle.verdicts import begin_to_wait, take_events
 from instances.engine.lives import Life
 from instances.engine.states import MOVES, OPERATIONS, Move, Operation, SelfDependency
 from instances.engine.transactions import retried
@@ -93,6 +93,8 @@ def rerun(
             touched.ripples = bool(cursor.rowcount)
         if judged:
             begin_to_wait(cursor, judged, touched)
+        # After the verdicts: who is skipped at once takes no event.
+        take_events(cursor, values["awaiting"], touched)
     return changed, touched
 
 

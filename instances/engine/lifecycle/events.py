@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from django.db import connection
 
 from instances.engine.lifecycle import events_statements as statements
+from instances.engine.lifecycle import verdicts
 from instances.engine.lifecycle.common import Change, Touched
 from instances.engine.lifecycle.ends import end
-from instances.engine.lifecycle.verdicts import weigh
 from instances.engine.states import Move, State
 
 
@@ -22,14 +22,8 @@ def events_met(ids: Sequence[int]) -> Change:
     """The instances have got every event that they waited for: on to what comes next."""
     touched = Touched()
     with connection.cursor() as cursor:
-        cursor.execute(statements.EVENTS_MET, {"ids": list(ids)})
-        rows = cursor.fetchall()
-        for _, state, group_id, lane, _ in rows:
-            if state == State.WAIT_RUN:
-                touched.freed(group_id, None, lane)
-        weigh(cursor, [row[0] for row in rows if row[4]], touched)
-    touched.instances = len(rows)
-    return {row[0]: State.WAIT_EVENT.value for row in rows}, touched
+        met = verdicts.events_met(cursor, ids, touched)
+    return dict.fromkeys(met, State.WAIT_EVENT.value), touched
 
 
 def event_timeout(ids: Sequence[int], message: str) -> Change:

@@ -4,13 +4,14 @@ A ripple is a row that says: the children of this instance are to be judged. Jud
 it may be done late, twice and by anybody; it is done under the locks of the parent (shared) and of the children.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.db import connection
 
 from events import matching
 from instances.engine import errors
+from instances.engine.lifecycle import events_statements
 from instances.engine.lifecycle import verdicts_statements as statements
 from instances.engine.lifecycle.common import Touched, ripple_from
 from instances.engine.lifecycle.ends import end
@@ -84,10 +85,37 @@ def weigh(cursor: Any, ids: Sequence[int], touched: Touched, parents: Sequence[i
         _judge(cursor, again, touched, ())
 
 
-def begin_to_wait(cursor: Any, ids: Sequence[int], touched: Touched) -> None:
-    """Of instances that are new, or begin a life: the clocks of their parents start, and what is certain is decided."""
+def begin_to_wait(cursor: Any, ids: Sequence[int], touched: Touched, listening: Collection[int] = ()) -> None:
+    """Of instances that are new, or begin a life: the clocks of their parents start, and what is certain is decided.
+
+    `listening`: those that have just begun to wait for events. Who is not skipped or failed takes what lives.
+    """
     cursor.execute(statements.START_CLOCKS, {"ids": list(ids)})
     weigh(cursor, ids, touched)
+    take_events(cursor, [pk for pk in ids if pk in listening], touched)
+
+
+def take_events(cursor: Any, ids: Sequence[int], touched: Touched) -> None:
+    """Instances that have just begun to wait for events consume what lives, and go on if that is all that they wait for."""
+    if not ids:
+        return
+    cursor.execute(events_statements.STILL_WAITING, {"ids": list(ids)})
+    waiting = {row[0] for row in cursor.fetchall()}
+    events_met(cursor, sorted(waiting - matching.take(waiting)), touched)
+
+
+def events_met(cursor: Any, ids: Sequence[int], touched: Touched) -> list[int]:
+    """The instances, which are locked, have got every event that they waited for; those that go on."""
+    if not ids:
+        return []
+    cursor.execute(events_statements.EVENTS_MET, {"ids": list(ids)})
+    rows = cursor.fetchall()
+    for _, state, group_id, lane, _ in rows:
+        if state == State.WAIT_RUN:
+            touched.freed(group_id, None, lane)
+    weigh(cursor, [row[0] for row in rows if row[4]], touched)
+    touched.instances += len(rows)
+    return [row[0] for row in rows]
 
 
 def _freed(rows: Sequence[tuple[int, int, int | None, bool]], touched: Touched) -> None:
