@@ -2,8 +2,9 @@
 
 An instance that exists has the edges of the day on which it was generated. A dependency may have been added since, or its
 upstream task may be younger: then there is no edge, and the child would run before the parent that the same plan fills in.
-So a run that is started again first gets an edge to every run of the plan that its task waits for. They are waived until
-its new life decides; one that somebody has removed from the instance stays removed.
+So a run that is started again first gets an edge to every run of the plan that its task waits for, with the excuses that
+the dependency has today; the trigger policy stays that of the instance. They are waived until its new life decides; one
+that somebody has removed from the instance stays removed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,22 +16,26 @@ from django.db import connection
 from instances.engine.backlog import array
 from instances.engine.plan_expansion import Rule, needed
 from instances.engine.schedule import Schedule
+from instances.engine.trigger_policies import JUDGED
 
 if TYPE_CHECKING:
     from instances.engine.plan_start import Run
 
 # A parent that is left as it is or refused is no parent of the plan.
-_ADD = """
-INSERT INTO instances_edge (instance_id, upstream_task_id, upstream_data_time, upstream_id, waived)
-SELECT w.instance_id, r.task_id, r.data_time, u.id, true
-FROM unnest(%(instances)s::bigint[], %(tasks)s::bigint[], %(moments)s::int[]) AS w(instance_id, task_id, moment)
+_ADD = f"""
+INSERT INTO instances_edge (instance_id, upstream_task_id, upstream_data_time, upstream_id, waived, rules, timeout_minutes)
+SELECT w.instance_id, r.task_id, r.data_time, u.id, true, w.rules | CASE WHEN i.trigger_policy <> '' THEN {JUDGED} ELSE 0 END,
+       w.timeout
+FROM unnest(%(instances)s::bigint[], %(tasks)s::bigint[], %(moments)s::int[], %(rules)s::smallint[], %(timeouts)s::int[])
+  AS w(instance_id, task_id, moment, rules, timeout)
+JOIN instances_instance i ON i.id = w.instance_id
 JOIN instances_backfillrun r ON r.plan_id = %(plan)s AND r.data_time = (%(times)s::timestamptz[])[w.moment]
   AND r.task_id = w.task_id AND r.state NOT IN ('skipped', 'refused')
 JOIN instances_instance u ON u.task_id = r.task_id AND u.data_time = r.data_time AND u.traversal = ''
 WHERE NOT EXISTS (SELECT 1 FROM instances_edge e WHERE e.instance_id = w.instance_id
                   AND e.upstream_task_id = r.task_id AND e.upstream_data_time = r.data_time)
 ON CONFLICT DO NOTHING
-"""
+"""  # noqa: S608 - constants
 
 _ADD_PREVIOUS = """
 -- The plan may have filled in a period between this one and the one that was the previous when it was generated.
@@ -54,7 +59,7 @@ def add_missing(
     """Gives the instances of `runs`, which all have one, the edges that `rules` ask for inside the plan."""
     places: dict[datetime, int] = {}
     rows = [
-        (run.instance_id, rule.upstream_id, places.setdefault(time, len(places) + 1))
+        (run.instance_id, rule, places.setdefault(time, len(places) + 1))
         for run in runs
         for rule in rules.get(run.task_id, ())
         for time in needed(rule, schedules[run.task_id], run.data_time, schedules[rule.upstream_id])
@@ -67,8 +72,10 @@ def add_missing(
             {
                 "plan": plan_id,
                 "instances": array(row[0] for row in rows),
-                "tasks": array(row[1] for row in rows),
+                "tasks": array(row[1].upstream_id for row in rows),
                 "moments": array(row[2] for row in rows),
+                "rules": array(row[1].bits for row in rows),
+                "timeouts": array("NULL" if row[1].timeout is None else row[1].timeout for row in rows),
                 "times": array(places),
             },
         )

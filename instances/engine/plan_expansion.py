@@ -38,11 +38,14 @@ class PlanTooLarge(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A dependency between two tasks of a plan."""
+    """A dependency between two tasks of a plan. `bits`, `timeout`: what its edges excuse (engine/trigger_policies.py), and
+    after how many minutes."""
 
     upstream_id: int
     scope: str
     offsets: str = ""
+    bits: int = 0
+    timeout: int | None = None
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from instances.engine import lifecycle
 from instances.engine.backlog import array
 from instances.engine.lifecycle import Touched
 from instances.engine.plan_start import Run
+from instances.engine.trigger_policies import EXPIRED
 from instances.models import BackfillPlan, OperationRecord
 from instances.models.backfill import RunState
 from instances.models.operation import OperationState
@@ -28,6 +29,7 @@ WITH ended AS (
              ELSE 'active' END AS new,
         CASE WHEN i.id IS NULL THEN 'Its instance was removed.'
              WHEN i.state = 'failed' THEN concat_ws(': ', nullif(i.error_code, ''), nullif(i.error_message, ''))
+             WHEN i.state = 'skipped' THEN 'Skipped, by how its upstream ended.'
              ELSE '' END
         || CASE WHEN i.life_round > r.life_round THEN ' (In a life that was begun by hand.)' ELSE '' END AS message,
         i.end_time
@@ -35,6 +37,9 @@ WITH ended AS (
     WHERE r.plan_id = %(plan)s AND r.state IN ('active', 'blocked')
       AND (i.id IS NULL OR i.state IN ('success', 'skipped', 'failed')
            OR r.state = 'blocked' AND i.state NOT IN ('wait_event', 'wait_upstream'))
+      -- What the plan has just changed may decide again about those that were skipped.
+      AND NOT (i.state IS NOT DISTINCT FROM 'skipped' AND EXISTS (
+          SELECT 1 FROM instances_ripple w JOIN instances_instance c ON c.id = w.instance_id WHERE c.plan_id = %(plan)s))
 )
 UPDATE instances_backfillrun r SET state = ended.new, message = trim(ended.message),
     ended_at = CASE WHEN ended.new <> 'active' THEN coalesce(ended.end_time, now()) END
@@ -64,7 +69,15 @@ def count_started(plan: BackfillPlan, runs: Iterable[Run]) -> None:
         _count(plan, RunState.PENDING, run.state)
 
 
-_BLOCK = """
+# A run of the plan has failed or is blocked, and neither an excuse nor the clock will free its child of it.
+_DEAD = """({p}.state IN ('failed', 'blocked') AND {u}.state IN ('failed', 'wait_event', 'wait_upstream')
+    AND {e}.timeout_at IS NULL AND NOT ({u}.state = 'failed' AND {e}.rules & {expired} <> 0))"""
+_DEAD_PARENT = _DEAD.format(e="e", p="p", u="u", expired=EXPIRED)
+_DEAD_OTHER = _DEAD.format(e="o", p="op", u="ou", expired=EXPIRED)
+
+_BLOCK = f"""
+-- One dead parent is enough, unless a trigger policy looks at all of them: then none may be left that could still decide,
+-- and no verdict outstanding.
 WITH child AS (
     SELECT DISTINCT ON (r.id) r.id, r.instance_id,
            'Waits for ' || t.name || ' ' || to_char(e.upstream_data_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC, '
@@ -73,15 +86,22 @@ WITH child AS (
     JOIN instances_backfillrun r ON r.plan_id = %(plan)s AND r.instance_id = e.instance_id AND r.state = 'active'
     JOIN instances_instance i ON i.id = r.instance_id AND i.state IN ('wait_event', 'wait_upstream')
     JOIN instances_backfillrun p ON p.plan_id = r.plan_id AND p.data_time = e.upstream_data_time
-      AND p.task_id = e.upstream_task_id AND p.state IN ('failed', 'blocked')
-    JOIN instances_instance u ON u.id = p.instance_id AND u.state IN ('failed', 'wait_event', 'wait_upstream')
+      AND p.task_id = e.upstream_task_id
+    JOIN instances_instance u ON u.id = p.instance_id
     JOIN instances_task t ON t.id = e.upstream_task_id
-    WHERE {edges} AND e.satisfied_at IS NULL AND e.removed_at IS NULL AND NOT e.waived
+    WHERE {{edges}} AND e.satisfied_at IS NULL AND e.removed_at IS NULL AND NOT e.waived AND {_DEAD_PARENT}
+      AND (i.trigger_policy = '' OR NOT EXISTS (
+          SELECT 1 FROM instances_edge o LEFT JOIN instances_instance ou ON ou.id = o.upstream_id
+          LEFT JOIN instances_backfillrun op ON op.plan_id = r.plan_id AND op.data_time = o.upstream_data_time
+            AND op.task_id = o.upstream_task_id
+          WHERE o.instance_id = i.id AND o.removed_at IS NULL AND NOT o.waived
+            AND (o.satisfied_at IS NULL AND {_DEAD_OTHER} IS NOT TRUE
+                 OR EXISTS (SELECT 1 FROM instances_ripple w WHERE w.instance_id = o.upstream_id))))
     ORDER BY r.id, e.upstream_data_time
 )
 UPDATE instances_backfillrun r SET state = 'blocked', message = child.message FROM child
 WHERE r.id = child.id AND r.plan_id = %(plan)s RETURNING r.instance_id
-"""
+"""  # noqa: S608 - constants
 
 
 def block_behind(plan: BackfillPlan, failed: Sequence[int]) -> None:
@@ -94,6 +114,15 @@ def block_among(plan: BackfillPlan, started: Sequence[int]) -> None:
     """Of the instances that were just started, those that wait for a run that has failed before are blocked."""
     if started and (plan.failed or plan.blocked):
         block_behind(plan, _block(plan, "e.instance_id = ANY(%(ids)s::bigint[])", started))
+
+
+def block_judged(plan: BackfillPlan) -> None:
+    """Runs whose trigger policy waits for nothing any more that could still happen are blocked, and those behind them."""
+    while plan.active and (plan.failed or plan.blocked):
+        stuck = _block(plan, "i.trigger_policy <> ''", ())
+        if not stuck:
+            return
+        block_behind(plan, stuck)
 
 
 def _block(plan: BackfillPlan, edges: str, ids: Sequence[int]) -> list[int]:

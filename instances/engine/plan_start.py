@@ -20,7 +20,7 @@ from instances.engine.lives import Life
 from instances.engine.plan_expansion import unlimited
 from instances.engine.plan_spec import PlanSpec
 from instances.engine.plan_tasks import TaskFacts
-from instances.engine.states import InstanceType, Operation, RunType, SelfDependency, refusal
+from instances.engine.states import InstanceType, Operation, RunType, SelfDependency, State, refusal
 from instances.models.backfill import BackfillPlan, BackfillRun, RunState
 from weops.projects import access
 from weops.projects.access import Right
@@ -275,22 +275,22 @@ class _HandOver:
 
     def __call__(self, runs: Sequence[Run]) -> Touched:
         missing = [run for run in runs if run.instance_id is None]
-        again = {run.instance_id: run for run in runs if run.instance_id is not None}
+        old = {run.instance_id: run for run in runs if run.instance_id is not None}
+        along = [pk for pk, run in old.items() if run.instance_state == State.SKIPPED]
+        again = sorted(old.keys() - set(along))
         fresh = self._make(missing)
-        plan_edges.add_missing(
-            self._plan.pk, [run for run in runs if not run.made], self._rules, self._schedules
-        )
+        plan_edges.add_missing(self._plan.pk, [old[pk] for pk in again], self._rules, self._schedules)
         if self._orderly:
-            plan_edges.add_previous(list(again))
+            plan_edges.add_previous(again)
         changed, touched = lifecycle.rerun(
-            sorted(again), self._plan.operation_id, self._life, fresh=sorted(fresh)
+            again, self._plan.operation_id, self._life, fresh=sorted(fresh), along=along
         )
         for run in runs:
             run.state, run.message = RunState.ACTIVE.value, ""
-        for instance_id, run in again.items():
+        for instance_id, run in old.items():
             run.from_state = changed.get(instance_id, "")
-        now = _now(again.keys() | fresh.keys())
-        for instance_id, run in (again | fresh).items():
+        now = _now(old.keys() | fresh.keys())
+        for instance_id, run in (old | fresh).items():
             run.to_state, run.life_round = now.get(instance_id, ("", 0))
             if instance_id not in changed and instance_id not in fresh:
                 self._refuse(run)

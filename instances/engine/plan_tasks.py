@@ -12,6 +12,7 @@ from instances.engine.backlog import array
 from instances.engine.plan_expansion import Expansion, Rule, expand
 from instances.engine.plan_spec import PlanSpec, Reprocess
 from instances.engine.states import Operation, State, TaskStatus, refusal, sources
+from instances.engine.trigger_policies import bits
 from instances.models.backfill import RunState
 from instances.models.choices import RerunAllowed
 
@@ -89,7 +90,9 @@ def _not_now(task: TaskFacts) -> str:
 
 
 def _no_rerun(task: TaskFacts, state: str) -> str:
-    """Why an instance in `state` gets no new life."""
+    """Why an instance in `state` gets no new life. One that was skipped goes along in the life that it has."""
+    if state == State.SKIPPED:
+        return ""
     if task.rerun_allowed == RerunAllowed.NONE:
         return f"{task.name} never allows a rerun."
     if task.rerun_allowed == RerunAllowed.FAILURE and state not in FAILED:
@@ -106,15 +109,23 @@ def expansion(spec: PlanSpec) -> Expansion:
 
 
 def rules(task_ids: Iterable[int]) -> dict[int, list[Rule]]:
-    """Dependencies of the tasks on one another."""
+    """Dependencies of the tasks on one another. Several on the same task excuse alike, for they may share an edge."""
     ids = array(task_ids)
-    found: dict[int, list[Rule]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT task_id, upstream_id, scope, offsets FROM instances_dependency "
+            "SELECT task_id, upstream_id, scope, offsets, bad_parents, parent_timeout FROM instances_dependency "
             "WHERE task_id = ANY(%s::bigint[]) AND upstream_id = ANY(%s::bigint[]) ORDER BY task_id, id",
             [ids, ids],
         )
-        for task_id, *rule in cursor.fetchall():
-            found[task_id].append(Rule(*rule))
+        rows = cursor.fetchall()
+    excused: dict[tuple[int, int], int] = defaultdict(int)
+    timeouts: dict[tuple[int, int], int] = {}
+    for task_id, upstream_id, _, _, bad_parents, timeout in rows:
+        excused[task_id, upstream_id] |= bits(bad_parents, judged=False)
+        if timeout:
+            timeouts.setdefault((task_id, upstream_id), timeout)
+    found: dict[int, list[Rule]] = defaultdict(list)
+    for task_id, upstream_id, scope, offsets, *_ in rows:
+        pair = (task_id, upstream_id)
+        found[task_id].append(Rule(upstream_id, scope, offsets, excused[pair], timeouts.get(pair)))
     return found

@@ -131,6 +131,7 @@ def _advance(plan_id: int) -> _Step:
         plan_rows.count_started(plan, started.runs)
         plan_rows.block_among(plan, [run.instance_id for run in started.active if run.instance_id])
         step.touched = started.touched
+    plan_rows.block_judged(plan)
     step.went_on = before != _counts(plan)
     if not plan.pending and not plan.active:
         _end(plan)

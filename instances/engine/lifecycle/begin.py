@@ -54,6 +54,7 @@ def rerun(
     life: Life | None = None,
     *,
     fresh: Sequence[int] = (),
+    along: Sequence[int] = (),
     move: Move | Operation = Operation.RERUN,
 ) -> Change:
     """Begins a new life round. {instance id: old state} of those it changed.
@@ -63,7 +64,8 @@ def rerun(
 
     `fresh`: other instances, that were generated in this transaction. Their first life is decided in the same way, with
     those of `ids` and for them; it stays life round 0, and they are not among what was changed. `move`: why, where it is nobody's
-    operation.
+    operation. `along`: skipped instances that go with a plan in the life that they have; they are decided again when what
+    skipped them begins a new one. They are among what was changed.
     """
     life = life or Life()
     values = _values(ids, operation, life, fresh, move)
@@ -71,10 +73,11 @@ def rerun(
     changed: dict[int, str] = {}
     with connection.cursor() as cursor:
         # Before any instance: whoever matches an event locks it first.
-        listens = matching.lock_awaited(values["ids"])
-        lock_with_parents(cursor, values["ids"])
+        listens = matching.lock_awaited([*values["ids"], *along])
+        lock_with_parents(cursor, [*values["ids"], *along])
         if values["self_dependency"] == SelfDependency.ORDERLY:
             cursor.execute(statements.ADD_PREVIOUS, values)
+        went = _go_along(cursor, values, along) if along else {}
         values["awaiting"] = _wait_again(cursor, values, life) if listens else []
         cursor.execute(statements.BEGIN, values)
         judged = []
@@ -95,7 +98,13 @@ def rerun(
             begin_to_wait(cursor, judged, touched)
         # After the verdicts: who is skipped at once takes no event.
         take_events(cursor, values["awaiting"], touched)
-    return changed, touched
+    return changed | went, touched
+
+
+def _go_along(cursor: Any, values: dict[str, Any], ids: Sequence[int]) -> dict[int, str]:
+    """{instance id: state} of those that are skipped, and are the plan's now."""
+    cursor.execute(statements.GO_ALONG, values | {"ids": list(ids)})
+    return dict(cursor.fetchall())
 
 
 def _wait_again(cursor: Any, values: dict[str, Any], life: Life) -> list[int]:

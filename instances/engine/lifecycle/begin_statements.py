@@ -122,6 +122,14 @@ WITH old AS (
 SELECT id, fresh, old, resource_group_id, lane, old_lane, special FROM begun
 """  # noqa: S608 - constants
 
+GO_ALONG = """
+UPDATE instances_instance i
+SET plan_id = %(plan)s, run_type = %(run_type)s, overrides = %(parameters)s::jsonb,
+    application_parameters = %(application_parameters)s::jsonb,
+    resource_group_id = coalesce(%(group)s, t.resource_group_id), priority = t.priority + %(priority_offset)s
+FROM instances_task t WHERE t.id = i.task_id AND i.id = ANY(%(ids)s) AND (i.state = 'skipped') IS TRUE RETURNING i.id, i.state
+"""
+
 REOPEN = """
 -- Children that still wait must wait for the parent's new life; those that have started keep what they got.
 WITH parent AS (SELECT unnest(%(ids)s::bigint[]) AS id),
