@@ -11,7 +11,7 @@ from instances.models import BackfillPlan, Dependency, Edge, Instance, Task
 from instances.models.backfill import PlanState
 from tests import backfilling
 from tests import factories as make
-from tests.backfilling import Worker, begin, counts, drive, existing, ready_task, runs, states, turn
+from tests.backfilling import FIRST, Worker, begin, counts, drive, existing, ready_task, runs, states, turn
 from tests.engine import harness
 from tests.engine.harness import (
     JANUARY,
@@ -28,8 +28,6 @@ from tests.engine.harness import (
 
 __all__ = ["_django_db_helper"]
 pytestmark = [pytest.mark.engine, pytest.mark.django_db(transaction=True)]
-
-ONE_DAY = {"last": "2013-01-01"}
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +79,7 @@ class TestEdgesOfOldInstances:
 
     def test_a_parent_that_fails_is_excused_if_the_dependency_says_so(self) -> None:
         parent, child = self.family("PARENT_EXPIRED")
-        plan = carried_out(parent, child, end=ends(parent), **ONE_DAY)
+        plan = carried_out(parent, child, end=ends(parent), last=FIRST)
         assert (plan.state, counts(plan)) == (PlanState.PARTLY, {"failed": 1, "success": 1})
         edge = Edge.objects.get()
         assert (edge.excused, edge.waived) == ("PARENT_EXPIRED", False)
@@ -89,13 +87,13 @@ class TestEdgesOfOldInstances:
 
     def test_without_the_rule_the_child_is_blocked(self) -> None:
         parent, child = self.family()
-        plan = carried_out(parent, child, end=ends(parent), **ONE_DAY)
+        plan = carried_out(parent, child, end=ends(parent), last=FIRST)
         assert counts(plan) == {"failed": 1, "blocked": 1}
         assert_sound()
 
     def test_a_parent_that_takes_too_long_is_excused_by_the_clock(self) -> None:
         parent, child = self.family("PARENT_TIMEOUT", timeout=5)
-        plan = begin(parent, child, **ONE_DAY)
+        plan = begin(parent, child, last=FIRST)
         [down] = instances_of(child)
         edge = Edge.objects.get()
         assert edge.timeout_minutes == 5
@@ -113,7 +111,7 @@ class TestEdgesOfOldInstances:
     def test_two_dependencies_on_one_task_excuse_alike(self) -> None:
         parent, child = self.family("PARENT_EXPIRED")
         excuse(make.depend(child, parent, "CURRENT_DAY"), ["NOT_EXIST", "PARENT_TIMEOUT"], 7)
-        plan = begin(parent, child, **ONE_DAY)
+        plan = begin(parent, child, last=FIRST)
         edge = Edge.objects.get()
         assert (edge.rules & 7, edge.timeout_minutes) == (7, 7)
         assert drive(plan).success == 2
@@ -121,7 +119,7 @@ class TestEdgesOfOldInstances:
     def test_the_policy_stays_that_of_the_instance(self) -> None:
         parent, child = self.family(trigger_policy="ONE_FAILED")
         Task.objects.filter(pk=child.pk).update(trigger_policy="ALL_SUCCESS")
-        plan = carried_out(parent, child, end=ends(parent), **ONE_DAY)
+        plan = carried_out(parent, child, end=ends(parent), last=FIRST)
         assert counts(plan) == {"failed": 1, "success": 1}
         assert_sound()
 
@@ -131,7 +129,7 @@ class TestEdgesOfOldInstances:
         Instance.objects.filter(task=parent).delete()
         later = JANUARY + 90 * harness.DAY
         Task.objects.filter(pk=parent.pk).update(effective_from=later, effective_to=later + harness.DAY)
-        plan = begin(parent, child, **ONE_DAY)
+        plan = begin(parent, child, last=FIRST)
         [down] = instances_of(child)
         assert state(down) == "wait_upstream"
         assert drive(plan).success == 2
@@ -156,7 +154,7 @@ class TestParentsOutsideThePlan:
         existing(parent, 1, state="failed")
         child = below(parent, trigger_policy="ONE_SUCCESS")
         excused = below(parent, bad_parents=["PARENT_EXPIRED"])
-        plan = carried_out(child, excused, check_parents=True, **ONE_DAY)
+        plan = carried_out(child, excused, check_parents=True, last=FIRST)
         assert plan.state == PlanState.SUCCESS
         assert [state(instances_of(task)[0]) for task in (child, excused)] == ["skipped", "success"]
         assert_sound()
@@ -204,9 +202,9 @@ class TestSkippedRuns:
         branch = harness.make_due(1)
         left = below(branch)
         last = below(left)
-        first = carried_out(branch, left, last, end=ends(not_taken={branch.pk: [left]}), **ONE_DAY)
+        first = carried_out(branch, left, last, end=ends(not_taken={branch.pk: [left]}), last=FIRST)
         assert first.success == 3
-        plan = begin(branch, left, last, parameters={"region": "south"}, **ONE_DAY)
+        plan = begin(branch, left, last, parameters={"region": "south"}, last=FIRST)
         assert states(plan) == ["active"] * 3
         assert [state(instances_of(task)[0]) for task in (left, last)] == ["wait_upstream"] * 2
         plan = drive(plan)
@@ -225,8 +223,8 @@ class TestSkippedRuns:
     def test_one_whose_branch_is_not_in_the_plan_stays_skipped_and_is_over(self) -> None:
         branch = harness.make_due(1)
         left = below(branch, rerun_allowed="NONE")
-        carried_out(branch, left, end=ends(not_taken={branch.pk: [left]}), **ONE_DAY)
-        plan = carried_out(left, **ONE_DAY)
+        carried_out(branch, left, end=ends(not_taken={branch.pk: [left]}), last=FIRST)
+        plan = carried_out(left, last=FIRST)
         assert (plan.state, counts(plan)) == (PlanState.SUCCESS, {"success": 1})
         assert history(instances_of(left)[0]) == ["skip"]
         assert_sound()
@@ -235,10 +233,10 @@ class TestSkippedRuns:
         """Whoever began the branch's new life died before its children were judged."""
         branch = harness.make_due(1)
         left = below(branch)
-        carried_out(branch, left, end=ends(not_taken={branch.pk: [left]}), **ONE_DAY)
+        carried_out(branch, left, end=ends(not_taken={branch.pk: [left]}), last=FIRST)
         with monkeypatch.context() as patch:
             patch.setattr(plans, "follow", lambda _touched: [])
-            plan = begin(branch, left, **ONE_DAY)
+            plan = begin(branch, left, last=FIRST)
             assert state(instances_of(left)[0]) == "skipped"
             assert states(plan) == ["active", "active"]
         maintenance.sweep()
@@ -260,7 +258,7 @@ class TestFailures:
     def test_one_that_waits_for_others_too_is_not_blocked_yet(self) -> None:
         failing, slow = ready_task(), ready_task()
         after = below(failing, slow, trigger_policy="ALL_DONE")
-        plan = begin(failing, slow, after, **ONE_DAY)
+        plan = begin(failing, slow, after, last=FIRST)
         turn(end=ends(failing), chosen=lambda held: [one for one in held if one.task_id == failing.pk])
         plans.work(plan.pk)
         assert states(plan, after) == ["active"]
@@ -272,7 +270,7 @@ class TestFailures:
         failing, fine = ready_task(), ready_task()
         waits = below(failing, fine, trigger_policy="NONE_FAILED")
         behind = below(waits, trigger_policy="ALL_DONE")
-        plan = carried_out(failing, fine, waits, behind, end=ends(failing), **ONE_DAY)
+        plan = carried_out(failing, fine, waits, behind, end=ends(failing), last=FIRST)
         assert counts(plan) == {"failed": 1, "success": 1, "blocked": 2}
         assert "which has failed." in runs(plan, waits)[0].message
         assert "which is blocked itself." in runs(plan, behind)[0].message
@@ -281,7 +279,7 @@ class TestFailures:
     def test_failing_with_the_upstream_is_a_failure_of_the_plan(self) -> None:
         parent = ready_task()
         child = below(parent, upstream_failure="fail")
-        plan = carried_out(parent, child, end=ends(parent), **ONE_DAY)
+        plan = carried_out(parent, child, end=ends(parent), last=FIRST)
         assert (plan.state, counts(plan)) == (PlanState.FAILED, {"failed": 2})
         assert "UPSTREAM_FAILED" in runs(plan, child)[0].message
         assert fresh(instances_of(child)[0]).error_code == "UPSTREAM_FAILED"
