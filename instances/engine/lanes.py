@@ -54,21 +54,25 @@ MAKE = """
     LEFT JOIN LATERAL (
         -- Output parameters of its parents, as each last succeeded. Of one task the latest data time, of several tasks the one
         -- declared first. A value is no expression. One probe of an index while no task has outputs.
+        -- Who may edit a task of another project must not thereby change what runs in this one: such a task's values come
+        -- after all that this project says itself.
         SELECT jsonb_object_agg(g.name, replace(g.given[1], '${{', '$${{')) AS values,
                jsonb_object_agg(g.name, jsonb_build_object('from', g.tasks[1], 'also', to_jsonb(g.tasks[2:]))) AS sources
         FROM (
-            SELECT n.name, array_agg(n.value ORDER BY n.place, n.task_id) AS given,
-                   array_agg(n.task ORDER BY n.place, n.task_id) AS tasks
+            SELECT n.name, array_agg(n.value ORDER BY n.is_foreign, n.place, n.task_id) AS given,
+                   array_agg(n.task ORDER BY n.is_foreign, n.place, n.task_id) AS tasks
             FROM (
                 SELECT DISTINCT ON (e.upstream_task_id, o.key) o.key AS name, o.value, u.id AS task_id, u.name AS task,
-                       d.id AS place
+                       d.id AS place, uw.project_id <> w.project_id AS is_foreign
                 FROM instances_edge e JOIN instances_task u ON u.id = e.upstream_task_id AND u.outputs <> '{{}}'
+                JOIN instances_workflow uw ON uw.id = u.workflow_id
                 LEFT JOIN instances_dependency d ON d.task_id = p.task_id AND d.upstream_id = u.id
                 CROSS JOIN LATERAL (
                     SELECT x.outputs FROM instances_execution x WHERE x.instance_id = e.upstream_id AND x.state = 'success'
                     ORDER BY x.id DESC LIMIT 1) x
                 CROSS JOIN LATERAL jsonb_each_text(x.outputs) o
                 WHERE e.instance_id = p.id AND e.removed_at IS NULL AND NOT e.is_self
+                  AND (uw.project_id = w.project_id OR NOT (project.parameters || w.parameters) ? o.key)
                 ORDER BY e.upstream_task_id, o.key, e.upstream_data_time DESC) n
             GROUP BY n.name) g
         WHERE last.id IS NULL AND p.version_id IS NULL

@@ -84,6 +84,27 @@ def test_its_place_among_the_other_parameters() -> None:
     Execution.objects.filter(instance=line.down, state="running").exists()
 
 
+def test_a_task_of_another_project_never_replaces_what_this_one_says() -> None:
+    line = Line(parents=2, outputs=("rows", "mine", "new"), code="echo ${rows} ${mine} ${new}")
+    Task.objects.filter(pk=line.parents[0].pk).update(workflow=make.make_workflow())
+    line.workflow.parameters = {"rows": "workflow"}
+    line.workflow.save()
+    gives(line.ups[0], rows="; evil", mine="; evil", new="7")
+    gives(line.ups[1], rows="output", mine="own")
+    assert prepare(claim(line.down)).code == "echo output own 7"
+
+
+def test_what_the_workflow_says_is_stronger_than_another_project() -> None:
+    line = Line()
+    Task.objects.filter(pk=line.parents[0].pk).update(workflow=make.make_workflow())
+    line.workflow.parameters = {"rows": "workflow"}
+    line.workflow.save()
+    gives(line.ups[0], rows="; evil")
+    assert prepare(claim(line.down)).code == "echo workflow"
+    execution = Execution.objects.get(instance=line.down)
+    assert not execution.inherited
+
+
 def test_an_operation_overrides_it() -> None:
     line = Line()
     gives(line.ups[0], rows="42")
