@@ -149,7 +149,12 @@ def _show(answer: httpx.Response, body: bytes) -> None:
     if b"\0" in body[:_SHOWN_BYTES]:
         print(f"(not shown: {kind or 'no text'})")
         return
-    print(body[:_SHOWN_BYTES].decode(answer.charset_encoding or "utf-8", "replace"))
+    try:
+        text = body[:_SHOWN_BYTES].decode(answer.charset_encoding or "utf-8", "replace")
+    except (LookupError, ValueError):
+        # What the server calls its encoding is anything at all.
+        text = body[:_SHOWN_BYTES].decode("utf-8", "replace")
+    print(text)
     if len(body) > _SHOWN_BYTES:
         print(f"(the first {_SHOWN_BYTES // 1024} KB are shown)")
 

@@ -45,12 +45,17 @@ def read(directory: Path, declared: Collection[str]) -> tuple[dict[str, str], li
     return found, wrong
 
 
-def _text(path: Path) -> str:
+def read_plain(path: Path, most: int) -> bytes:
+    """At most `most` bytes of a file that a run has left. Raises OSError for a link, and for what could keep its reader waiting."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(0, "it is no file")
-        data = file.read(MOST_BYTES + 1)
+        return file.read(most)
+
+
+def _text(path: Path) -> str:
+    data = read_plain(path, MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise TooLarge(
             f"More than {MOST_BYTES // 1024} KiB were written to ${VARIABLE}; "

@@ -125,9 +125,9 @@ def _spawn(program: Program, spec: RunSpec, directory: Path, token: str, host: H
     start = [word.replace(WORK_DIRECTORY, str(directory)) for word in program.command]
     command = limited([*start, str(script), *program.arguments], spec.limits)
     if user is not None:
-        os.chown(directory, user.pw_uid, user.pw_gid)
-        for path in written:
-            os.chown(path, user.pw_uid, user.pw_gid)
+        # The directory last: once it is theirs, another run of the same OS user could put a link in a file's place.
+        for path in (*written, directory):
+            os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
     read_end, write_end = os.pipe()
     try:
         # No preexec_fn: with it Python cannot use vfork, which is what keeps this fast and safe among
@@ -444,10 +444,9 @@ def _with_outputs(directory: Path, spec: RunSpec, outcome: Outcome, masker: Mask
 def _reported(directory: Path, outcome: Outcome, masker: Masker) -> Outcome:
     """What a program of ours wrote down about its failure; the outcome as it is if it wrote nothing of use."""
     try:
-        with open(directory / REPORT, "rb") as file:
-            told = json.loads(file.read(_LONGEST_REPORT))
+        told = json.loads(outputs.read_plain(directory / REPORT, _LONGEST_REPORT))
         code, message = str(told["code"]), str(told["message"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return outcome
     return replace(outcome, error_code=code[:40], message=masker.mask_text(message))
 

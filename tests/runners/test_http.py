@@ -62,7 +62,8 @@ class Handler(BaseHTTPRequestHandler):
             ).encode()
         )
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        charset = "; charset=no-such-thing" if path == "/odd" else ""
+        self.send_header("Content-Type", f"application/json{charset}")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if self.command != "HEAD":
@@ -141,6 +142,12 @@ def test_failures_have_codes_of_their_own(server, http, path, chosen, code, word
     assert outcome.error_code == code
     assert words in outcome.message
     assert code in HttpRunner.codes
+
+
+def test_an_encoding_that_does_not_exist_fails_nothing(server, http):
+    outcome, log = http(url=f"{server.url}/odd")
+    assert outcome.ok
+    assert '"rows": 7' in log.output
 
 
 def test_output_parameters_come_from_the_answer(server):

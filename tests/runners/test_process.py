@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from instances.runners import procfs
-from instances.runners.base import Control
+from instances.runners.base import Control, Outcome
 from instances.runners.host import Host
+from instances.runners.masker import Masker
+from instances.runners.process import REPORT, _reported
 from instances.runners.python import PythonRunner
 from instances.runners.shell import ShellRunner
 from tests.runners.support import Background, Sink, descriptors, marked, spec
@@ -360,3 +362,34 @@ def test_runs_as_another_user(eventually):
     assert log.output.splitlines()[:2] == ["nobody", "wrote"]
     assert log.output.endswith("hidden\n")
     assert not directory.exists()
+
+
+def test_another_run_of_the_same_user_finds_no_moment_for_a_link(monkeypatch):
+    if os.getuid() != 0:
+        return
+    given = []
+    plain = os.chown
+
+    def chown(path, uid, gid, **how):
+        given.append((Path(path), how))
+        plain(path, uid, gid, **how)
+
+    monkeypatch.setattr(os, "chown", chown)
+    host = Host(run_as="nobody")
+    outcome = ShellRunner(host).run(spec("true"), Sink(), Control())
+    host.close()
+    assert outcome.ok
+    *files, (directory, _) = given
+    assert [path.parent for path, _ in files] == [directory]
+    assert all(how == {"follow_symlinks": False} for _, how in given)
+
+
+def test_a_report_that_is_a_pipe_or_a_link_keeps_nobody_waiting(tmp_path):
+    failed = Outcome(False, 1, None, "EXIT_NONZERO", "exit code 1")
+    report, elsewhere = tmp_path / REPORT, tmp_path / "elsewhere"
+    os.mkfifo(report)
+    assert _reported(tmp_path, failed, Masker(())) == failed
+    report.unlink()
+    elsewhere.write_text('{"code": "X", "message": "y"}')
+    report.symlink_to(elsewhere)
+    assert _reported(tmp_path, failed, Masker(())) == failed
