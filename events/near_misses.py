@@ -16,6 +16,8 @@ from events import firing, formats
 from events.firing import Fired
 from events.formats import EventCycle, Reading
 from events.models import Event, EventInstance, EventState, Firing, Source, Stray
+from weops.projects import access
+from weops.projects.access import Right
 
 # How far back the inbox looks, and how many firings of each kind it looks at.
 DAYS = 14
@@ -199,7 +201,7 @@ def _waiting(looks: list[_Look]) -> list[tuple[_Look, str, int, int]]:
 
 
 def fire_as_meant(kind: str, pk: int, event: Event, data_time: str, user: User | None) -> Fired:
-    """Fires what somebody says was meant, once, and resolves a stray. Raises FiringError."""
+    """Fires what somebody says was meant, once, and resolves a stray, if `user` may dismiss it. Raises FiringError."""
     fired = firing.fire(
         event.project,
         [(event.name, data_time)],
@@ -207,9 +209,17 @@ def fire_as_meant(kind: str, pk: int, event: Event, data_time: str, user: User |
         user=user,
         request_id=f"near-miss:{kind}:{pk}:{data_time}",
     )
-    if kind == STRAY and fired.event_instances:
+    if kind == STRAY and fired.event_instances and _may_dismiss(pk, user):
         dismiss(pk, user)
     return fired
+
+
+def _may_dismiss(stray_id: int, user: User | None) -> bool:
+    """Whether the stray is of a project where `user` (None: the system) may operate; the number came from outside."""
+    if user is None:
+        return True
+    rows = Stray.objects.filter(pk=stray_id)
+    return access.within(rows, user, "firing__project_id", Right.OPERATE).exists()
 
 
 def dismiss(stray_id: int, user: User | None) -> bool:

@@ -132,7 +132,7 @@ def test_old_ones_are_left_out() -> None:
 def test_firing_as_meant_happens_once_and_resolves_the_stray() -> None:
     event = make_event(name="orders_ready")
     instance = waiting(event)
-    user = make.make_user()
+    user = make.make_user(make.SUSAN)
     firing.fire(event.project, [("orders_redy", TODAY)], source="api")
     [miss] = near_misses.find(None)
     first = near_misses.fire_as_meant(miss.kind, miss.pk, event, TODAY, user)
@@ -143,6 +143,15 @@ def test_firing_as_meant_happens_once_and_resolves_the_stray() -> None:
     assert near_misses.find(None) == []
     row = EventInstance.objects.select_related("firing").get()
     assert (row.firing.source, row.firing.user) == ("inbox", user)
+
+
+def test_a_stray_of_another_project_is_not_resolved_by_its_number() -> None:
+    theirs = make.make_project()
+    firing.fire(theirs, [("orders_redy", TODAY)], source="api")
+    event = make_event(name="orders_ready")
+    user = make.make_user("omar", project=event.project, role="operator")
+    near_misses.fire_as_meant("stray", Stray.objects.get().pk, event, TODAY, user)
+    assert Stray.objects.get().resolved_at is None
 
 
 def test_dismissing() -> None:
