@@ -32,6 +32,11 @@ from weops.addresses import Refused, guarded, is_allowed, networks
         "64:ff9b::7f00:1",
         "64:ff9b::a9fe:a9fe",
         "ff02::1",
+        "fec0::1",
+        "64:ff9b:1::a00:1",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "192.0.0.8",
         "no address",
     ],
 )

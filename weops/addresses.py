@@ -20,6 +20,14 @@ from typing import Any
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Of local use, whatever the interpreter's own registry says of them: site-local, translators within a network (RFC 8215, RFC
+# 7915), IPv4 in the old form ::a.b.c.d, segment routing, and what IANA keeps for protocols.
+_LOCAL = tuple(
+    map(
+        ipaddress.ip_network,
+        ("fec0::/10", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96", "5f00::/16", "3fff::/20", "192.0.0.0/24"),
+    )
+)
 _CONNECTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 _here = threading.local()
 _installing = threading.Lock()
@@ -44,6 +52,8 @@ def is_allowed(address: str, allowed: Sequence[Network] = ()) -> bool:
     inner = _inner(found)
     if any(found in network or inner in network for network in allowed):
         return True
+    if any(found in network or inner in network for network in _LOCAL):
+        return False
     return all(one.is_global and not one.is_multicast for one in (found, inner))
 
 
