@@ -9,6 +9,8 @@ from instances.engine.schedule import ScheduleError, describe
 from instances.models import Dependency, Task, TaskVersion, Workflow
 from instances.task_definitions import TASKS
 from weops.api.fields import LARGEST, RowSerializer, name_of
+from weops.projects import access
+from weops.projects.access import Right
 from weops.projects.api.serializers import ParametersField
 
 
@@ -37,7 +39,7 @@ class WorkflowSerializer(RowSerializer):
 class DependencySerializer(RowSerializer):
     """What a task waits for."""
 
-    upstream_name = name_of("upstream.name")
+    upstream_name = serializers.SerializerMethodField()
 
     class Meta:
         model = Dependency
@@ -46,18 +48,33 @@ class DependencySerializer(RowSerializer):
             "upstream_name",
         )
 
+    def get_upstream_name(self, dependency: Dependency) -> str | None:
+        """Null for a task of a project that you do not see."""
+        upstream = dependency.upstream
+        return upstream.name if _is_seen(self, upstream.workflow.project_id) else None
 
-class TaskListenerSerializer(RowSerializer):
-    event_name = name_of("event.name")
 
+def _is_seen(serializer: serializers.BaseSerializer, project_id: int) -> bool:
+    """Whether who asks sees the project."""
+    visible = access.project_ids(serializer.context["request"].user, Right.VIEW)
+    return visible is None or project_id in visible
+
+
+class _OfEvent(RowSerializer):
+    event_name = serializers.SerializerMethodField()
+
+    def get_event_name(self, row: Any) -> str | None:
+        """Null for an event of a project that you do not see."""
+        return row.event.name if _is_seen(self, row.event.project_id) else None
+
+
+class TaskListenerSerializer(_OfEvent):
     class Meta:
         model = Listener
         fields = ("event", "event_name", "max_wait", "max_wait_unit")
 
 
-class TaskEmitterSerializer(RowSerializer):
-    event_name = name_of("event.name")
-
+class TaskEmitterSerializer(_OfEvent):
     class Meta:
         model = Emitter
         fields = ("event", "event_name")

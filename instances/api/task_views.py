@@ -85,7 +85,7 @@ class Tasks(Defined):
         rows = super().rows()
         if self.action == "list":
             return rows
-        waits = Prefetch("dependencies", Dependency.objects.select_related("upstream").order_by("id"))
+        waits = Prefetch("dependencies", Dependency.objects.select_related("upstream__workflow").order_by("id"))
         secrets = Prefetch("secrets", Secret.objects.only("pk").order_by("pk"))
         return rows.prefetch_related(waits, secrets, "listeners__event", "emitters__event")
 
@@ -209,7 +209,7 @@ class Versions(Rows):
 class Dependencies(Rows):
     """What tasks wait for. They are changed with the task that waits."""
 
-    queryset = Dependency.objects.select_related("task", "upstream")
+    queryset = Dependency.objects.select_related("task", "upstream__workflow")
     serializer_class = shapes.TaskDependencySerializer
     project_path = "task__workflow__project_id"
     filterset_fields = ("task", "upstream", "task__workflow", "task__workflow__project")

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -11,6 +12,7 @@ from rest_framework.test import APIClient
 from instances.models import Workflow
 from tests.factories import DANA, PETRA, VERA
 from weops.api.models import Answer
+from weops.projects.access import Right
 from weops.projects.models import Folder
 
 Api = Callable[..., APIClient]
@@ -35,6 +37,25 @@ def test_a_key_is_of_one_request_and_one_user(world: SimpleNamespace, api: Api) 
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
     theirs = api(PETRA).post(FOLDERS, {**body, "name": "other"}, HTTP_IDEMPOTENCY_KEY="k1")
     assert theirs.status_code == 201
+
+
+def test_a_weaker_token_of_the_same_user_is_not_told_the_answer(world: SimpleNamespace, api: Api) -> None:
+    body = {"project": world.ours.project.pk, "name": "new"}
+    assert api(DANA).post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY="k1").status_code == 201
+    weaker = api(DANA, rights=[Right.VIEW]).post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY="k1")
+    assert (weaker.status_code, weaker.json()["code"]) == (409, "idempotency_key_reused")
+
+
+@pytest.mark.parametrize("key", ["", "k1"])
+def test_a_body_without_an_end_is_not_read(
+    world: SimpleNamespace, api: Api, settings: Any, key: str
+) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    body = {"project": world.ours.project.pk, "name": "x" * 1000}
+    answer = api(VERA).post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY=key)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    answer = api(VERA).post(FOLDERS, {}, HTTP_TRANSFER_ENCODING="chunked", CONTENT_LENGTH="")
+    assert (answer.status_code, answer.json()["code"]) == (411, "length_required")
 
 
 def test_what_was_refused_may_be_tried_again(world: SimpleNamespace, api: Api) -> None:

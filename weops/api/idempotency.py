@@ -1,6 +1,6 @@
 """A mutation with the header `Idempotency-Key` is carried out once: repeated, it gets the first answer again.
 
-Keys are of their user and count for a day. Only answers of success are kept: what was refused has changed nothing, and may be
+Keys are of their user and count for a day; another token of the user, which may do less, is told nothing by them. Only answers of success are kept: what was refused has changed nothing, and may be
 tried again under the same key.
 """
 
@@ -85,7 +85,8 @@ def claim(request: Request) -> int | None:
 
 def _digest(request: Request) -> str:
     plain: Any = request._request
-    said = [plain.method or "", plain.get_full_path(), request.content_type or ""]
+    token = str(getattr(request.auth, "pk", ""))
+    said = [plain.method or "", plain.get_full_path(), request.content_type or "", token]
     return hashlib.sha256("\n".join(said).encode() + b"\n" + plain.body).hexdigest()
 
 

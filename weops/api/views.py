@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
@@ -40,6 +41,18 @@ def user_of(request: Request) -> User:
     return request.user
 
 
+def _bound(request: Request) -> None:
+    """Raises Wrong for a body that is too large, before any of it is read: REST framework itself has no limit."""
+    most: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    length = request.META.get("CONTENT_LENGTH") or ""
+    if not length and request.META.get("HTTP_TRANSFER_ENCODING"):
+        raise Wrong(
+            411, "length_required", "The request does not say how long it is.", "Send Content-Length."
+        )
+    if length and not (length.isdecimal() and len(length) < 20 and int(length) <= most):
+        raise Wrong(413, "too_large", f"A body has at most {most:,} bytes.", "Send it in several requests.")
+
+
 class Door(APIView):
     """Idempotency and problems for every view."""
 
@@ -48,6 +61,7 @@ class Door(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if request.method not in SAFE:
+            _bound(request)
             self._claimed = idempotency.claim(request)
 
     def handle_exception(self, exc: Exception) -> Any:
