@@ -15,6 +15,9 @@ KEPT_BYTES: Final = 32 * 1024
 LAST_LINES: Final = 15
 _LAST_LINES_OF_SPARK: Final = 200  # its errors have long stacks, and it tells its own end after them
 _LONGEST: Final = 500
+# Characters of a line that are looked at. What a pattern costs grows with their square, and while it is at work no other run of
+# the worker is: no lease is renewed.
+_LOOKED_AT: Final = 1_000
 
 _SQL: Final = ("SQL",)
 _SPARK: Final = ("SPARK_SQL", "PYSPARK")
@@ -129,9 +132,9 @@ def diagnose(task_type: str, code: str, message: str, tail: str) -> Diagnosis:
     if code not in _VAGUE:
         return Diagnosis(code, message)
     if code in _SAID:
-        found = _first([message], task_type)
+        found = _first([message[:_LOOKED_AT]], task_type)
         return Diagnosis(found[0].code if found else code, message)
-    lines = [line.strip("\r") for line in tail.splitlines()[-_lines(task_type) :]]
+    lines = [line.strip("\r")[:_LOOKED_AT] for line in tail.splitlines()[-_lines(task_type) :]]
     if code == "COMMAND_NOT_FOUND":
         return Diagnosis(code, _with_command(lines, message))
     if (found := _first(lines, task_type)) is None:

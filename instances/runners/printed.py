@@ -18,8 +18,8 @@ class PrintedVariable:
     """Collects the values of `name="value"` or `name=value` lines. Used by one thread."""
 
     def __init__(self, name: str) -> None:
-        # `echo events="A,1"` prints no quotes: the shell takes them.
-        pattern = rf'^[ \t]*{re.escape(name)}=(?:"([^"\r\n]*)"|([^"\r\n]*))[ \t]*\r?$'
+        # Nothing in it can be divided in two ways: a long line would take for ever, and stop all runs of the worker.
+        pattern = rf"^[ \t]*{re.escape(name)}=([^\r\n]*)\r?$"
         self._line = re.compile(pattern.encode(), re.MULTILINE)
         self._name = name.encode()
         self._rest = b""  # of a line that has not ended
@@ -54,7 +54,15 @@ class PrintedVariable:
         if self._name not in lines:
             return
         for match in self._line.finditer(lines):
-            value = match[1] if match[1] is not None else match[2]
+            value = _unquoted(match[1])
             if value and self._size + len(value) <= _MOST:
                 self._values.append(value)
                 self._size += len(value)
+
+
+def _unquoted(said: bytes) -> bytes:
+    """What stands in the quotes, or all of it: `echo events="A,1"` prints none, the shell takes them. Empty for anything else."""
+    inner = said.rstrip(b" \t")
+    if len(inner) >= 2 and inner.startswith(b'"') and inner.endswith(b'"'):
+        said = inner[1:-1]
+    return b"" if b'"' in said else said

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -159,6 +160,15 @@ def test_only_the_end_is_kept_and_secrets_are_masked(host: Host) -> None:
     assert len(tail.text()) <= diagnosis.KEPT_BYTES
     assert tail.text().endswith("***: Connection refused\n")
     assert len(tail._kept) <= 5 * diagnosis.KEPT_BYTES
+
+
+@pytest.mark.parametrize("piece", ["a", "Catalog Exception: Table with name ", "line 1: "])
+def test_a_long_line_costs_little(piece: str) -> None:
+    tail = piece * (diagnosis.KEPT_BYTES // len(piece))
+    began = time.process_time()
+    for code in ("COMMAND_NOT_FOUND", "EXIT_NONZERO"):
+        assert diagnose("SHELL", code, "why", tail) == Diagnosis(code, "why")
+    assert time.process_time() - began < 2, "no lease of the worker is renewed meanwhile"
 
 
 def test_every_rule_has_a_text() -> None:

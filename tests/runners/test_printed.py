@@ -1,5 +1,6 @@
 """Events that a Shell task prints."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +67,12 @@ def test_endless_lines_take_no_memory() -> None:
     assert len(printed._rest) <= 1024 * 1024 + 200_000
     printed.feed(b'\nevents="A,1"\n')
     assert printed.value() == "A,1"
+
+
+def test_a_long_line_costs_little() -> None:
+    began = time.process_time()
+    assert heard(b"events=" + b" " * 500_000 + b'"\n') == ""
+    assert time.process_time() - began < 2, "no lease of the worker is renewed meanwhile"
 
 
 def test_endless_values_take_no_memory() -> None:
