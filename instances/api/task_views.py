@@ -85,7 +85,9 @@ class Tasks(Defined):
         rows = super().rows()
         if self.action == "list":
             return rows
-        waits = Prefetch("dependencies", Dependency.objects.select_related("upstream__workflow").order_by("id"))
+        waits = Prefetch(
+            "dependencies", Dependency.objects.select_related("upstream__workflow").order_by("id")
+        )
         secrets = Prefetch("secrets", Secret.objects.only("pk").order_by("pk"))
         return rows.prefetch_related(waits, secrets, "listeners__event", "emitters__event")
 

@@ -46,7 +46,7 @@ def read(directory: Path, declared: Collection[str]) -> tuple[dict[str, str], li
 
 
 def read_plain(path: Path, most: int) -> bytes:
-    """At most `most` bytes of a file that a run has left. Raises OSError for a link, and for what could keep its reader waiting."""
+    """At most `most` bytes of a file that a run has left. Raises OSError for a link, and for what would keep one waiting."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -47,9 +47,7 @@ def test_a_weaker_token_of_the_same_user_is_not_told_the_answer(world: SimpleNam
 
 
 @pytest.mark.parametrize("key", ["", "k1"])
-def test_a_body_without_an_end_is_not_read(
-    world: SimpleNamespace, api: Api, settings: Any, key: str
-) -> None:
+def test_a_body_without_an_end_is_not_read(world: SimpleNamespace, api: Api, settings: Any, key: str) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
     body = {"project": world.ours.project.pk, "name": "x" * 1000}
     answer = api(VERA).post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY=key)

@@ -1,7 +1,7 @@
 """A mutation with the header `Idempotency-Key` is carried out once: repeated, it gets the first answer again.
 
-Keys are of their user and count for a day; another token of the user, which may do less, is told nothing by them. Only answers of success are kept: what was refused has changed nothing, and may be
-tried again under the same key.
+Keys are of their user and count for a day; another token of the user, which may do less, is told nothing by them. Only answers
+of success are kept: what was refused has changed nothing, and may be tried again under the same key.
 """
 
 import datetime as dt
