@@ -68,7 +68,7 @@ class Blocker:
 
 @dataclass
 class Board:
-    """`waiting`: instances that wait for upstream and were looked at."""
+    """`waiting`: instances that wait for upstream, were looked at, and may be seen."""
 
     blockers: list[Blocker] = field(default_factory=list)
     waiting: int = 0
@@ -129,7 +129,8 @@ def board(user: AnyUser | None = None, now: dt.datetime | None = None) -> Board:
         )
     if tired:
         notes.append(_("Some counts are not complete."))
-    return Board(found[:MOST_SHOWN], len(held.waiting), " ".join(notes))
+    waiting = sum(1 for project in held.waiting.values() if names.sees(project))
+    return Board(found[:MOST_SHOWN], waiting, " ".join(notes))
 
 
 def _open_edges() -> _Held:

@@ -105,6 +105,7 @@ def test_a_reader_sees_what_holds_his_own() -> None:
     assert shown(vera) == [("instance", None, 2)]
     assert top.task.name not in repr(board(vera).as_json())
     assert shown(make.make_user(make.EVE)) == []
+    assert board(make.make_user(make.EVE)).waiting == 0, "nor how many wait elsewhere"
     other = make.make_user(make.OMAR, project=top.__class__.objects.get(pk=top.pk).project)
     assert shown(other) == [], "he sees the blocker, but nothing that waits for it"
     assert middle.pk
