@@ -14,7 +14,7 @@ from tests.alarms.scene import MINUTE, begin, fail, make_rule, succeed
 from tests.engine.harness import _django_db_helper, due, race
 from weops.alarms import channels, evaluate, messages, notices
 from weops.alarms.groups import GroupSpec
-from weops.alarms.models import Channel, Delivery, Message, Notice
+from weops.alarms.models import Channel, Delivery, Group, Message, Notice
 from weops.projects.models import Member
 
 __all__ = ["_django_db_helper"]
@@ -113,6 +113,21 @@ def test_escalation_tells_one_after_the_other_while_nobody_acknowledges() -> Non
     assert after(32)()[0] == 1
     assert after(999)()[0] == 0
     assert addresses()[1:] == ["first@example.com", "second@example.com"]
+
+
+def test_a_chain_that_was_cut_meanwhile_stops_nobody_else() -> None:
+    (instance,) = due()
+    project = instance.task.workflow.project
+    chain = [member(name, project).pk for name in ("first", "second")]
+    make_rule(instance.task, tell=[GroupSpec(receivers="owner", escalation=chain, escalation_minutes=15)])
+    begin()
+    fail(instance)
+    evaluate.evaluate()
+    notices.advance()
+    assert after(16)()[0] == 1
+    Group.objects.update(escalation=chain[:1])
+    assert after(32)() == (0, False)
+    assert Notice.objects.get().next_at is None
 
 
 def test_quiet_hours_hold_a_message_back_until_they_end() -> None:

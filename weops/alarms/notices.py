@@ -65,11 +65,13 @@ def _step(notice: Notice, instance: Instance | None, people: "_People", now: dt.
             notice.escalate_at = now + group.escalation_minutes * MINUTE
         made += _deliveries(notice, people.of(notice, instance), notice.told, 0)
     if notice.escalate_at is not None and notice.escalate_at <= now:
-        person = group.escalation[notice.escalated]
-        notice.escalated += 1
+        # None is left if the rule was changed meanwhile.
+        following = group.escalation[notice.escalated : notice.escalated + 1]
+        notice.escalated += len(following)
         more = notice.escalated < len(group.escalation)
         notice.escalate_at = now + group.escalation_minutes * MINUTE if more else None
-        made += _deliveries(notice, people.chosen([person], message.project_id), 0, notice.escalated)
+        if following:
+            made += _deliveries(notice, people.chosen(following, message.project_id), 0, notice.escalated)
     notice.next_at = min(filter(None, [notice.repeat_at, notice.escalate_at]), default=None)
     return made
 
