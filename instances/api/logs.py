@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from django.contrib.auth.models import User
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
@@ -13,9 +12,8 @@ from rest_framework.exceptions import ValidationError
 from instances.engine import logs
 from instances.engine.logs import live
 from instances.models import Execution
-from weops.api import tokens
+from weops.api.authentication import still
 from weops.api.errors import Wrong
-from weops.api.models import Token
 from weops.projects import access
 from weops.projects.access import Right
 
@@ -91,14 +89,13 @@ def stream(execution: Execution, request: Any) -> StreamingHttpResponse:
             "This server cannot stream.",
             "Ask for pages of the log instead, again and again.",
         )
-    project_id, user, token = execution.instance.project_id, request.user, request.auth
+    project_id = execution.instance.project_id
 
     def allowed() -> bool:
-        now = tokens.still(token) if isinstance(token, Token) else None
-        who = now.user if now else User.objects.filter(pk=user.pk).first() if token is None else None
+        who = still(request)
         return who is not None and Right.VIEW in access.rights(who, project_id)
 
-    events = live.stream(execution.pk, int(cursor), viewer=user.pk, allowed=allowed)
+    events = live.stream(execution.pk, int(cursor), viewer=request.user.pk, allowed=allowed)
     response = StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8")
     # A proxy that gathers the answer would make a live log a dead one.
     response["X-Accel-Buffering"] = "no"

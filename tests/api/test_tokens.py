@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
+from rest_framework.request import Request
 from rest_framework.test import APIClient
 
 from instances.models import OperationRecord
 from tests.admin.rows import make_instance
 from tests.factories import DANA, EVE, OMAR, SUSAN, VERA
 from weops.api import tokens
+from weops.api.authentication import still
 from weops.api.models import Token
 from weops.projects.access import Right
 
@@ -140,3 +143,19 @@ def test_the_admin_shows_a_token_once_and_revokes_it(world: SimpleNamespace) -> 
     assert status(api) == 200
     client.post("/admin/api/token/", revoke)
     assert status(api) == 401
+
+
+def test_who_watches_a_log_is_asked_for_anew(world: SimpleNamespace) -> None:
+    browser, plain = Client(), HttpRequest()
+    browser.force_login(world.cast[VERA])
+    plain.session = browser.session
+    watching = Request(plain)
+    assert still(watching) == world.cast[VERA]
+    browser.logout()
+    assert still(watching) is None, "the session has ended"
+    token, _ = tokens.issue(world.cast[VERA], "test")
+    watching = Request(plain)
+    watching.auth = token
+    assert still(watching) == world.cast[VERA]
+    tokens.revoke(token)
+    assert still(watching) is None
