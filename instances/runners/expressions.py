@@ -41,6 +41,13 @@ def _read_number(text: str) -> int | float:
         return float(text)
 
 
+def _remainder(value: Any, divisor: Any) -> int | float:
+    """Of numbers alone: of a text, % would make another one, of any length that the text asks for."""
+    if not isinstance(value, int | float) or not isinstance(divisor, int | float):
+        raise ExpressionError("% takes numbers only")
+    return value % divisor
+
+
 _FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "number": _number,
     "text": lambda value: value if isinstance(value, str) else str(value),
@@ -74,7 +81,7 @@ def holds(expression: str, parameters: Mapping[str, str]) -> bool:
     _parsed(expression)
     known = {name: _value(text) for name, text in parameters.items()}
     evaluator = EvalWithCompoundTypes(
-        operators={kind: DEFAULT_OPERATORS[kind] for kind in _OPERATORS},
+        operators={**{kind: DEFAULT_OPERATORS[kind] for kind in _OPERATORS}, ast.Mod: _remainder},
         functions=dict(_FUNCTIONS),
         names=known,
     )

@@ -73,6 +73,8 @@ def test_what_is_no_condition_is_refused_before_it_runs(expression: str) -> None
         ("'a' * 10000000 == 'b'", "not evaluate something that long"),
         ("'a' * rows * rows * rows == 'b'", "not evaluate something that long"),
         ("number > 1", "number"),
+        ("length(region % 7) > 1", "takes numbers only"),
+        ("'%200000000d' % 7 == ''", "takes numbers only"),
     ],
 )
 def test_what_cannot_be_reckoned_says_why(expression: str, words: str) -> None:
