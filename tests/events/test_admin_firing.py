@@ -181,7 +181,7 @@ class TestInstancePage:
         instance = waiting(ours, foreign, came, task=task, data_time=data_time, max_wait=dt.timedelta(days=2))
         fired = fire(came).event_instances
         page = self.page(as_user(VERA), instance)
-        for shown in ("It waits for 2 events that have not come yet.", "ours_project / ours_ready", "1d 23h",
+        for shown in ("It waits for 2 events that have not come.", "ours_project / ours_ready", "1d 23h",
                       f"Event #{foreign.pk} of another project", "Came", TODAY,
                       reverse("admin:events_eventinstance_change", args=(fired[0],))):  # fmt: skip
             assert shown in page, shown
