@@ -84,6 +84,8 @@ _OTHERS = (
     Kind("take_task_offline", "Take task offline", "cloud_off"),
     Kind("change_task_owner", "Change owner of task", "manage_accounts"),
     Kind("run_task_once", "Run task once", "play_arrow"),
+    Kind("write_secret", "Write secret", "key"),
+    Kind("delete_secret", "Delete secret", "key_off"),
     Kind("export_records", "Export of records", "download"),
     Kind("export_outcomes", "Export of outcomes", "download"),
     Kind("export_instances", "Download of instances", "download"),

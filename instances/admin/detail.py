@@ -19,9 +19,8 @@ from instances.admin.traversals import Panel, panel
 from instances.admin.why import ShownCause, of_page
 from instances.engine import logs
 from instances.engine.errors import Error, explain
-from instances.engine.parameters import ParameterError
-from instances.engine.snapshot import Rendered, rendered
 from instances.engine.states import ACTIVE, FINAL, LABELS, WAITING, ExecutionState, State
+from instances.insight.shown import Shown, shown
 from instances.insight.traversals import Place, place_of
 from instances.kinds import look_up
 from instances.models import Edge, Execution, Instance, OperationItem, StateChange
@@ -147,7 +146,7 @@ def build(instance: Instance, user: AnyUser, asked: Mapping[str, str] | None = N
         .order_by("-life_round", "-try_number", "-id")[: MOST_EXECUTIONS + 1]
     )
     selected = _selected(instance, executions, execution_id)
-    ran, code_problem = _ran(instance, selected)
+    ran = shown(instance, selected)
     visible = access.project_ids(user, Right.VIEW)
     upstream = upstream_of(instance, user)
     edges = [one.edge for one in upstream]
@@ -169,11 +168,13 @@ def build(instance: Instance, user: AnyUser, asked: Mapping[str, str] | None = N
         more_executions=len(executions) > MOST_EXECUTIONS,
         selected=selected,
         phases=phases(instance, selected, now),
-        waiting_log=logs.of_waiting(instance) if _waits_without_execution(instance, selected) else "",
+        waiting_log=ran.hidden(logs.of_waiting(instance))
+        if _waits_without_execution(instance, selected)
+        else "",
         code=ran.code,
-        code_problem=code_problem,
-        parameters=_parameters(selected, ran.parameters),
-        outputs=sorted((selected.outputs or {}).items()) if selected else [],
+        code_problem=ran.problem,
+        parameters=_parameters(selected, ran),
+        outputs=sorted(ran.outputs.items()),
         events=events,
         upstream=upstream,
         upstream_count=_counted(edges, Edge.objects.filter(instance=instance)),
@@ -182,11 +183,11 @@ def build(instance: Instance, user: AnyUser, asked: Mapping[str, str] | None = N
         ],
         downstream_count=capped(capped_count(below), COUNT_CAP),
         changes=_changes(instance),
-        operations=_operations(instance),
+        operations=_operations(instance, ran),
         overlays=[badge for badge in (frozen_badge(instance), acknowledged_badge(seen)) if badge],
         buttons=buttons(instance, user, edges, seen),
         times=_times(instance),
-        traversals=panel(instance, asked.get("after", ""), asked.get("traversals", "")),
+        traversals=panel(instance, asked.get("after", ""), asked.get("traversals", ""), ran.mask),
         place=place_of(instance),
     )
 
@@ -209,28 +210,16 @@ def _ends(execution: Execution | None) -> bool:
     return execution is not None and execution.state in (ExecutionState.STOPPING, ExecutionState.DELEGATED)
 
 
-def _ran(instance: Instance, execution: Execution | None) -> tuple[Rendered, str]:
-    """The executed code and its parameters; as they are written, and why, if they cannot be filled in."""
-    if execution is None:
-        return Rendered("", {}), ""
-    execution.instance = instance
-    try:
-        return rendered(execution), ""
-    except ParameterError as error:
-        return Rendered(execution.version.code if execution.version else "", execution.parameters), str(error)
-
-
-def _parameters(execution: Execution | None, values: Mapping[str, str]) -> list[tuple[str, str, str]]:
+def _parameters(execution: Execution | None, ran: Shown) -> list[tuple[str, str, str]]:
     """(name, value, how it was written or where it came from)"""
-    written = execution.parameters if execution else {}
     given = (execution.inherited or {}) if execution else {}
 
     def note(name: str, text: str) -> str:
         if name in given:
             return gettext("output of %(task)s") % {"task": given[name]["from"]}
-        return text if text != values[name] else ""
+        return text if text != ran.parameters[name] else ""
 
-    return [(name, values[name], note(name, text)) for name, text in sorted(written.items())]
+    return [(name, ran.parameters[name], note(name, text)) for name, text in sorted(ran.written.items())]
 
 
 def _row(execution: Execution, selected: Execution | None, now: dt.datetime) -> ExecutionRow:
@@ -392,7 +381,7 @@ def _past(state: str) -> SafeString:
     return state_badge(state) if state in LABELS else SafeString("")
 
 
-def _operations(instance: Instance) -> list[Done]:
+def _operations(instance: Instance, ran: Shown) -> list[Done]:
     rows = (
         OperationItem.objects.filter(instance_id=instance.pk)
         .select_related("operation__operator")
@@ -404,7 +393,7 @@ def _operations(instance: Instance) -> list[Done]:
             item=item,
             title=look_up(item.operation.kind).title,
             operator=operator_of(item.operation),
-            options=in_a_line(item.operation.options),
+            options=in_a_line(ran.hidden(item.operation.options)),
             badge=badge(OPERATION_LOOKS, item.outcome),
             at=stamp(item.operation.created_at),
         )

@@ -60,7 +60,7 @@ def option_words(options: Any) -> list[tuple[str, str]]:
 
 
 def _title(name: str, options: Mapping[str, Any]) -> str:
-    if name == "name" and "plan" in options:
+    if name == "name" and ("plan" in options or "secret" in options):
         return "Name"
     return _TITLES.get(name, name.replace("_", " ").capitalize())
 
@@ -70,7 +70,9 @@ def in_a_line(options: Any) -> str:
     if not isinstance(options, Mapping):
         return ""
     asked = {
-        name: value for name, value in options.items() if name not in ("task", "name", "before", "after")
+        name: value
+        for name, value in options.items()
+        if name not in ("task", "secret", "name", "before", "after")
     }
     return "; ".join(f"{label}: {value}" for label, value in option_words(asked))
 

@@ -19,6 +19,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -128,6 +129,8 @@ class OperationRecordAdmin(ReadOnlyAdmin):
             link = format_html(
                 '<a class="wo-link" href="{}">{}</a>', address, options.get("name", "its plan")
             )
+        elif isinstance(options.get("secret"), int):
+            link = format_html("{}", _("secret %(name)s") % {"name": options.get("name", "")})
         elif record.total:
             link = format_html("{} instances", f"{record.total:,}")
         else:

@@ -10,10 +10,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from instances.admin.looks import state_badge
+from instances.engine.secrets import masker_of
 from instances.insight import traversals
 from instances.insight.traversals import ListedTraversal, Step
 from instances.models import ForEachRun, Instance
 from instances.models.traversal import TraversalState
+from instances.runners.masker import Masker
 from weops.console.present import Look, badge, between, span, stamp
 
 if TYPE_CHECKING:
@@ -56,8 +58,9 @@ class Panel:
     first: bool
 
 
-def panel(instance: Instance, given_after: str = "", state: str = "") -> Panel | None:
-    """The list on the page of a For-each instance; None if it is none, or has not begun any traversal."""
+def panel(instance: Instance, given_after: str, state: str, mask: Masker) -> Panel | None:
+    """The list on the page of a For-each instance; None if it is none, or has not begun any traversal. `mask` hides what is
+    secret in its items."""
     if instance.task_type != "FOR_EACH":
         return None
     after = int(given_after) if given_after.isdecimal() and len(given_after) <= 9 else -1
@@ -67,7 +70,7 @@ def panel(instance: Instance, given_after: str = "", state: str = "") -> Panel |
         return None
     return Panel(
         run=found.run,
-        rows=[_row(one) for one in found.rows],
+        rows=[_row(one, mask) for one in found.rows],
         counts=[
             (one, badge(LOOKS, one), getattr(found.run, one)) for one in LOOKS if getattr(found.run, one)
         ],
@@ -77,8 +80,9 @@ def panel(instance: Instance, given_after: str = "", state: str = "") -> Panel |
     )
 
 
-def _row(one: ListedTraversal) -> Row:
+def _row(one: ListedTraversal, mask: Masker) -> Row:
     row, progress = one.row, one.progress
+    item = mask.mask_text(row.item)
     ended = (
         progress.success
         + progress.failed
@@ -86,7 +90,7 @@ def _row(one: ListedTraversal) -> Row:
     )
     return Row(
         number=row.number,
-        item=row.item if len(row.item) <= SHORT else f"{row.item[: SHORT - 1]}…",
+        item=item if len(item) <= SHORT else f"{item[: SHORT - 1]}…",
         badge=badge(LOOKS, row.state),
         started=stamp(row.started_at),
         ended=stamp(row.ended_at),
@@ -119,6 +123,7 @@ def view(model_admin: "InstanceAdmin", request: HttpRequest, pk: int, number: in
         "title": _("Traversal %(number)s of %(name)s") % {"number": number, "name": instance.task.name},
         "instance": instance,
         "traversal": found.row,
+        "item": masker_of(instance.task_id).mask_text(found.row.item),
         "is_old": found.is_old,
         "badge": badge(LOOKS, found.row.state),
         "started": stamp(found.row.started_at),

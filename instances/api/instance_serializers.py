@@ -6,7 +6,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from instances.engine import errors
+from instances.engine import errors, secrets
+from instances.insight.shown import written_code
 from instances.models import Execution, Instance
 from weops.api.fields import RowSerializer, Sparse, name_of
 
@@ -106,6 +107,10 @@ class InstanceDetailSerializer(InstanceSerializer):
         )
         read_only_fields = fields
 
+    def to_representation(self, instance: Instance) -> Any:
+        """With the values of secrets masked."""
+        return secrets.masked(super().to_representation(instance), secrets.masker_of(instance.task_id))
+
     @extend_schema_field(ErrorSerializer(allow_null=True))
     def get_error(self, instance: Instance) -> Any:
         """What the error code means, its possible causes and what to do."""
@@ -153,7 +158,7 @@ class ExecutionSerializer(RowSerializer):
 
 
 class ExecutionDetailSerializer(ExecutionSerializer):
-    """With the code and the parameters that it ran with."""
+    """With the code and the parameters that it ran with, the values of secrets masked."""
 
     code = serializers.SerializerMethodField()
 
@@ -162,8 +167,12 @@ class ExecutionDetailSerializer(ExecutionSerializer):
         read_only_fields = fields
 
     def get_code(self, execution: Execution) -> str:
-        """As it was submitted."""
-        return execution.version.code if execution.version else ""
+        """As it was submitted, with the values of secrets masked."""
+        return written_code(execution)
+
+    def to_representation(self, instance: Execution) -> Any:
+        mask = secrets.masker_of(instance.instance.task_id, instance.pk)
+        return secrets.masked(super().to_representation(instance), mask)
 
 
 class EdgeSerializer(Sparse):

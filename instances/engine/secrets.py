@@ -3,9 +3,10 @@
 Values are decrypted here and in `supervise.prepare` only, and live in memory only.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from instances.models import SecretUse, Task
+from instances.models import SecretUse
 from instances.runners.environment import url_passwords
 from instances.runners.masker import Masker
 from weops.projects.models import Secret
@@ -24,16 +25,35 @@ def used_by(execution_id: int) -> list[str]:
     )
 
 
-def masker_of(task: Task) -> Masker:
-    """Hides the values of the task's present secrets in texts that a page shows; two queries. What cannot be decrypted
-    cannot be looked for either."""
+_VALUES = """
+WITH own AS (SELECT unnest(ARRAY[id, for_each_id]) AS id FROM instances_task WHERE id = %(task)s)
+SELECT s.* FROM projects_secret s WHERE s.id IN (
+    SELECT t.secret_id FROM instances_task_secrets t JOIN own ON own.id = t.task_id
+    UNION ALL SELECT d.url_id FROM own JOIN instances_task t ON t.id = own.id
+    JOIN projects_datasource d ON d.id = t.data_source_id
+    UNION ALL SELECT u.secret_id FROM instances_secretuse u WHERE u.execution_id = ANY(%(executions)s))
+"""
+
+
+def masker_of(task_id: int, *executions: int) -> Masker:
+    """Hides in texts that people see the values of the task's secrets, of its For-each task's, and of those that these
+    executions were given, as the values are now; one query. What cannot be decrypted cannot be looked for either."""
     values: list[str] = []
-    for secret in task.secrets.all():
-        values += _revealed(secret)
-    if task.data_source_id and task.data_source is not None:
-        for url in _revealed(task.data_source.url):
-            values += [url, *url_passwords(url)]
+    for secret in Secret.objects.raw(_VALUES, {"task": task_id, "executions": list(executions)}):
+        for value in _revealed(secret):
+            values += [value, *url_passwords(value)]
     return Masker(values)
+
+
+def masked(value: Any, mask: Masker) -> Any:
+    """JSON-like `value` with every text in it masked, names too."""
+    if isinstance(value, str):
+        return mask.mask_text(value)
+    if isinstance(value, Mapping):
+        return {masked(name, mask): masked(each, mask) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(each, mask) for each in value]
+    return value
 
 
 def _revealed(secret: Secret) -> Iterable[str]:

@@ -17,7 +17,7 @@ from instances.engine.diagnosis import KEPT_BYTES, diagnose
 from instances.engine.lifecycle import Claimed, Result
 from instances.engine.logs import Sink, diagnosis
 from instances.engine.parameters import ParameterError
-from instances.engine.secrets import note_uses
+from instances.engine.secrets import masked, note_uses
 from instances.models import Task, TaskVersion
 from instances.runners import registry
 from instances.runners.base import (
@@ -31,7 +31,7 @@ from instances.runners.base import (
     cancelled_outcome,
 )
 from instances.runners.caps import decode
-from instances.runners.environment import secret_values
+from instances.runners.environment import secret_values, url_passwords
 from instances.runners.limits import stricter
 from instances.runners.masker import Masker
 from weops.projects.models import DataSource
@@ -143,7 +143,6 @@ def prepare(claimed: Claimed) -> RunSpec:
     version = TaskVersion(
         pk=claimed.version_id, task_type=claimed.task_type, code=code, definition=loads(definition)
     )
-    rendered = snapshot.render(version, claimed.parameters, claimed.data_time, claimed.planned_time)
     # Secrets are resolved at the last moment and live in this process's memory only.
     found = list(Task(pk=claimed.task_id).secrets.all()) if has_secrets else []
     secrets = {secret.name: _reveal(f"Secret {secret.name}", secret.reveal) for secret in found}
@@ -152,6 +151,11 @@ def prepare(claimed: Claimed) -> RunSpec:
         source = DataSource.objects.select_related("url").get(pk=source_id)
         url = _reveal(f"The URL of data source {source.name}", source.url.reveal)
         found.append(source.url)
+    try:
+        rendered = snapshot.render(version, claimed.parameters, claimed.data_time, claimed.planned_time)
+    except ParameterError as error:
+        hidden = Masker([*secrets.values(), url, *url_passwords(url)])
+        raise ParameterError(hidden.mask_text(str(error)), code=error.code, name=error.name) from None
     if found:
         note_uses(claimed.execution_id, found)
     return RunSpec(
@@ -225,11 +229,13 @@ def _result(claimed: Claimed, outcome: Outcome, control: Control, spec: RunSpec 
     )
 
 
-def _masked(outcome: Outcome, spec: RunSpec) -> Outcome:
-    """No message of an error shows a secret, whatever the runner: it is kept in rows that every viewer reads."""
-    if not outcome.message or not (spec.secrets or spec.data_source_url):
+def _masked(outcome: Outcome, spec: RunSpec | None) -> Outcome:
+    """No message of an error and no output shows a secret, whatever the runner: they are kept in rows that every viewer
+    reads."""
+    if spec is None or not (spec.secrets or spec.data_source_url):
         return outcome
-    return replace(outcome, message=Masker(secret_values(spec)).mask_text(outcome.message))
+    mask = Masker(secret_values(spec))
+    return replace(outcome, message=mask.mask_text(outcome.message), outputs=masked(outcome.outputs, mask))
 
 
 def _decided(claimed: Claimed, outcome: Outcome) -> Outcome:
@@ -268,7 +274,7 @@ def supervise(run: Run, sink: Sink, worker: str) -> Result:
         if spec and spec.secrets:
             sink.line(f"its environment has the secrets {', '.join(sorted(spec.secrets))}")
         tail = Tail(sink)
-        outcome = _masked(runner.run(spec, tail, run.control), spec) if spec else _not_started(run.control)
+        outcome = runner.run(spec, tail, run.control) if spec else _not_started(run.control)
         outcome = _decided(claimed, outcome)
         if not outcome.ok:
             found = diagnose(claimed.task_type, outcome.error_code, outcome.message, tail.text())
@@ -286,6 +292,7 @@ def supervise(run: Run, sink: Sink, worker: str) -> Result:
             error_code="INTERNAL_ERROR",
             message=f"An error inside WeOps; the log of worker {worker} has the traceback.",
         )
+    outcome = _masked(outcome, spec)
     if outcome.array is not None:
         ending = f"the array has {len(outcome.array):,} items; its traversals go on without this worker"
     else:

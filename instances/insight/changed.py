@@ -130,7 +130,7 @@ def compare(execution: Execution, user: AnyUser) -> Changes:
     if baseline is None:
         return found
     found.baseline, found.which = baseline, which
-    mask = secrets.masker_of(execution.instance.task)
+    mask = secrets.masker_of(execution.instance.task_id, execution.pk, baseline.pk)
     _compare_versions(found, baseline, mask)
     _compare_values(found, baseline, mask)
     found.surroundings = _surroundings(baseline, execution)

@@ -96,7 +96,7 @@ class FrozenRoots(models.Model):
 
 class OperationRecord(models.Model):
     """Indexes: `operation_by_time` (the global list, newest first), `operation_unfinished` (what a worker goes on with),
-    `operation_undoes_once` (an operation is undone at most once)."""
+    `operation_on_secrets` (the history of a secret), `operation_undoes_once` (an operation is undone at most once)."""
 
     kind = models.CharField(max_length=32)
     operator = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
@@ -135,6 +135,12 @@ class OperationRecord(models.Model):
             models.Index(fields=["-created_at"], name="operation_by_time"),
             models.Index(
                 fields=["id"], condition=Q(state__in=["INIT", "RUNNING"]), name="operation_unfinished"
+            ),
+            # The history on the page of a secret.
+            models.Index(
+                fields=["-id"],
+                condition=Q(kind__in=["write_secret", "delete_secret"]),
+                name="operation_on_secrets",
             ),
         ]
         constraints = [

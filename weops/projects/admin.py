@@ -8,8 +8,6 @@ from typing import Any
 from django import forms
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db.models import Count, Model, Q, QuerySet
 from django.http import HttpRequest
@@ -20,8 +18,8 @@ from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
 
 from weops.console.present import NOTHING, stamp
-from weops.console.scoped import ScopedAdmin, ScopedInline, VisibleFilter
-from weops.projects import access, key_admin
+from weops.console.scoped import ScopedAdmin, ScopedInline, VisibleFilter, signed_in
+from weops.projects import access, audit, key_admin
 from weops.projects.access import Right
 from weops.projects.choices import visible_calendars
 from weops.projects.definitions import CALENDARS, DATA_SOURCES, FOLDERS, MOST_DATES, PROJECTS, SECRETS
@@ -67,6 +65,10 @@ class ProjectAdmin(ScopedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return self.has_add_permission(request) and super().has_delete_permission(request, obj)
+
+    def delete_model(self, request: HttpRequest, obj: Project) -> None:
+        audit.tell_of_all(obj, signed_in(request), "admin")
+        super().delete_model(request, obj)
 
     @admin.display(description="Members")
     def member_count(self, project: Any) -> int:
@@ -217,15 +219,33 @@ class SecretAdmin(FixedProject):
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         return (*super().get_readonly_fields(request, obj), *(SECRET_FACTS if obj else ()))
 
+    def save_model(self, request: HttpRequest, obj: Secret, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if form.changed_data:
+            written = audit.Written(audit.WRITE, obj, signed_in(request), "admin", form.changed_data)
+            audit.tell(written)
+
+    def delete_model(self, request: HttpRequest, obj: Secret) -> None:
+        # Before it is gone, and with it its number.
+        audit.tell(audit.Written(audit.DELETE, obj, signed_in(request), "admin"))
+        super().delete_model(request, obj)
+
     @admin.display(description=_("Written"))
     def written(self, secret: Secret) -> SafeString:
-        """Who made and changed it, when and through which door; the value is in no record."""
-        entries = LogEntry.objects.filter(
-            content_type=ContentType.objects.get_for_model(Secret), object_id=str(secret.pk)
-        ).select_related("user")[:MOST_FACTS]
+        """Who made and changed it, when and through which door, as it is on record; the value is in no record."""
+        rows = apps.get_model("instances", "OperationRecord").objects.filter(
+            kind__in=(audit.WRITE, audit.DELETE), options__secret=secret.pk
+        )
         return _listed(
-            format_html("{} {} {}", stamp(entry.action_time), entry.user.get_username(), str(entry))
-            for entry in entries
+            format_html(
+                '{} <a class="wo-link" href="{}">{}</a> {}',
+                stamp(row.created_at),
+                reverse("admin:instances_operationrecord_change", args=(row.pk,)),
+                row.operator_name or _("(system)"),
+                _("through %(door)s: %(columns)s")
+                % {"door": row.source, "columns": ", ".join(row.options.get("changed", ()))},
+            )
+            for row in rows.order_by("-id")[:MOST_FACTS]
         )
 
     @admin.display(description=_("Tasks that get it"))

@@ -3,14 +3,16 @@
 `PROJECTS.create({"name": "sales"}, user=user, source="api")`, and so on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.apps import apps
+from django.contrib.admin.models import ADDITION, DELETION
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 
+from weops.projects import audit
 from weops.projects.access import Right
 from weops.projects.defining import Definition, InUse, require
 from weops.projects.models import (
@@ -60,8 +62,10 @@ class _Projects(Definition[Project]):
             else ""
         )
 
+    @transaction.atomic
     def delete(self, row: Project, *, user: User | None, source: str = "system") -> None:
         require(user, None)
+        audit.tell_of_all(row, user, source)
         super().delete(row, user=user, source=source)
 
 
@@ -151,6 +155,15 @@ class _Secrets(Definition[Secret]):
         if not row.ciphertext:
             raise ValidationError({"value": "Write the secret's value."})
         super().save(row)
+
+    def log(
+        self, row: Secret, action: int, user: User | None, source: str, changed: Sequence[str] = ()
+    ) -> None:
+        """On record too, which nobody can change: a secret's history outlives it."""
+        super().log(row, action, user, source, changed)
+        kind = audit.DELETE if action == DELETION else audit.WRITE
+        made = self.columns if action == ADDITION else ()
+        audit.tell(audit.Written(kind, row, user, source, changed or made))
 
 
 class _DataSources(Definition[DataSource]):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from instances.engine import logs
+from instances.engine.secrets import masker_of
 from instances.models import Execution
 from weops.projects.access import Right
 from weops.wedata import instances
@@ -46,6 +47,7 @@ def get_task_instance_log(call: Call) -> Any:
             "LifeRoundNum", f"The instance is in life {row.life_round}; there is no life {life} yet."
         )
     version = tries[-1].version if tries else row.version
+    mask = masker_of(row.task_id, *(one.pk for one in tries))
     text, cursor = _page(tries, *_cursor(call["NextCursor"] or "0.0"), call["LogLevel"].lower())
     if cursor is None and row.life_round == life and row.state not in ("success", "failed", "skipped"):
         # Another try may follow.
@@ -53,7 +55,7 @@ def get_task_instance_log(call: Call) -> Any:
     return {
         "InstanceKey": str(row.pk),
         "ProjectId": str(row.project_id),
-        "CodeContent": version.code if version else None,
+        "CodeContent": mask.mask_text(version.code) if version else None,
         "LogInfo": text,
         "NextCursor": cursor,
     }
