@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 from tests import factories
 from tests.admin.conftest import _quick, world  # noqa: F401 - fixtures
 from tests.admin.rows import make_execution, make_instance
+from tests.api.things import make_alarm
 from weops.api import tokens
 
 
@@ -47,5 +48,11 @@ def sales(transactional_db: None, live_server: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     execution = make_execution(failed, "failed")
     return SimpleNamespace(
-        project=project, task=task, failed=failed, execution=execution, url=live_server.url, token=text
+        project=project,
+        task=task,
+        failed=failed,
+        execution=execution,
+        alarm=make_alarm(failed, level=3),
+        url=live_server.url,
+        token=text,
     )

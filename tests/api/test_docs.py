@@ -36,7 +36,7 @@ def test_cli_examples(sales: Any, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line[2:] for block in blocks("cli.md", "console") for line in block.splitlines()]
     commands = [shlex.split(line) for line in lines if line.startswith("$ weops") or line.startswith("weops")]
     assert len(commands) > 15
-    numbers = {"17": str(sales.failed.pk), "5": str(sales.task.pk)}
+    numbers = {"17": str(sales.failed.pk), "5": str(sales.task.pk), "9": str(sales.alarm.pk)}
     for command in commands:
         if command[1] == "operations":
             numbers["4"] = str(

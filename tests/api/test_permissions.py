@@ -172,6 +172,31 @@ TABLE: dict[str, Case] = {
         body=lambda t: {"kind": "stray", "id": t.stray, "event": t.events, "data_time": "20260325"},
     ),
     "POST near-misses-dismiss": Case(OPERATORS, body=lambda t: {"id": t.stray}),
+    **_defined(
+        "alarm-rules",
+        AUTHORS,
+        lambda t: {
+            "project": t.projects,
+            "name": "n",
+            "object_kind": "task",
+            "object_ids": [t.tasks],
+            "kinds": ["failure"],
+            "groups": [{"receivers": "owner"}],
+        },
+        {"enabled": False},
+    ),
+    # Authors choose from them, admins write them.
+    **_defined(
+        "alarm-channels",
+        ADMINS,
+        lambda t: {"project": t.projects, "name": "n", "kind": "webhook", "address": "https://a.example/b"},
+        {"enabled": False},
+        see=AUTHORS,
+    ),
+    **_reading("alarm-messages"),
+    "POST alarm-messages-acknowledge": Case(OPERATORS, "alarm_messages"),
+    # One by one again; how many it were is told.
+    "POST alarm-messages-acknowledge-many": Case(EVERYBODY, body=lambda t: {"messages": [t.alarm_messages]}),
 }
 
 

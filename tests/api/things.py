@@ -4,12 +4,36 @@ from types import SimpleNamespace
 from typing import Any
 
 from events.models import EventInstance, Listener, Stray
-from instances.models import OperationRecord
+from instances.models import Instance, OperationRecord
 from instances.operations import backfill
 from tests import factories
 from tests.admin.rows import make_execution, make_instance
 from tests.events.scene import fire, make_event
+from weops.alarms import channels, rules
+from weops.alarms.groups import GroupSpec
+from weops.alarms.models import Message, Rule
 from weops.projects.models import Member
+
+
+def make_alarm(failed: Instance, rule: Rule | None = None, **values: Any) -> Message:
+    """A message that this instance has failed."""
+    return Message.objects.create(
+        **{
+            "rule": rule,
+            "rule_name": rule.name if rule else "a rule that is gone",
+            "project": failed.project,
+            "instance_id": failed.pk,
+            "task_id": failed.task_id,
+            "task_name": failed.task.name,
+            "data_time": failed.data_time,
+            "life_round": failed.life_round,
+            "occasion": "failure",
+            "kind": "failure",
+            "level": 1,
+            "reason": "It ended with 1.",
+            **values,
+        }
+    )
 
 
 def things(world: Any, side: Any) -> SimpleNamespace:
@@ -19,6 +43,21 @@ def things(world: Any, side: Any) -> SimpleNamespace:
     fired = EventInstance.objects.get(pk=fire(event).event_instances[0])
     other = factories.make_task(side.workflow)
     failed = make_instance(other, "failed")
+    admin = world.cast[factories.SUSAN]
+    channel = channels.save(
+        admin, project, name=f"{project.name}_chat", kind="webhook", address="https://chat.example/secret"
+    )
+    rule = rules.create(
+        admin,
+        project,
+        rules.RuleSpec(
+            name=f"{project.name}_rule",
+            object_kind="task",
+            object_ids=[task.pk],
+            kinds=["failure"],
+            groups=[GroupSpec(channels=[channel.pk])],
+        ),
+    )
     record = OperationRecord.objects.create(kind="rerun", source="admin", project_ids=[project.pk])
     return SimpleNamespace(
         projects=project.pk,
@@ -48,6 +87,9 @@ def things(world: Any, side: Any) -> SimpleNamespace:
         stray=Stray.objects.create(
             firing=fired.firing, name="redy", data_time="20260325", reason=Stray.Reason.UNKNOWN
         ).pk,
+        alarm_rules=rule.pk,
+        alarm_channels=channel.pk,
+        alarm_messages=make_alarm(failed, rule).pk,
         empty_folder=type(side.folder).objects.create(project=project, name="empty").pk,
         empty_workflow=factories.make_workflow(project).pk,
         empty_group=factories.make_group().pk,

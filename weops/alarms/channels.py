@@ -63,6 +63,13 @@ def save(
     return channel
 
 
+def delete(user: User, channel: Channel) -> None:
+    """Rules that tell it tell it no more; what was sent stays on record."""
+    if Right.ADMINISTER not in access.rights(user, channel.project):
+        raise PermissionDenied(_("You do not have the right to administer project %s.") % channel.project)
+    channel.delete()
+
+
 def for_webhooks(user: User, project: Project, kind: str, addresses: list[str]) -> list[Channel]:
     """Channels of the project for these addresses, found or made: for doors that name webhooks within a rule."""
     present = {

@@ -10,6 +10,7 @@ from weops.console.filter_bar import FilterForm
 
 _KINDS: tuple[tuple[type[forms.Field], dict[str, Any]], ...] = (
     (forms.ModelChoiceField, {"type": "integer", "minimum": 1}),
+    (forms.IntegerField, {"type": "integer", "minimum": 1}),
     (forms.DateTimeField, {"type": "string", "format": "date-time"}),
     (forms.CharField, {"type": "string"}),
 )

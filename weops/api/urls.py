@@ -6,6 +6,7 @@ from rest_framework.routers import SimpleRouter
 
 from events.api import views as events
 from instances.api import backfill_views, instance_views, operation_views, overview, problems, task_views
+from weops.alarms.api import views as alarms
 from weops.api import schema_extensions, views
 from weops.api.docs import docs
 from weops.projects.api import views as projects
@@ -40,6 +41,9 @@ _NOUNS = (
     (r"event-instances/(?P<event_instance>[0-9]{1,18})/consumptions", events.Consumptions),
     ("event-instances", events.EventInstances),
     ("near-misses", events.NearMisses),
+    ("alarm-rules", alarms.AlarmRules),
+    ("alarm-channels", alarms.AlarmChannels),
+    ("alarm-messages", alarms.AlarmMessages),
 )
 
 

@@ -170,7 +170,7 @@ class Defined(Rows):
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         with transaction.atomic():
             self.before_locking()
-            self.rules.delete(self._locked(request), user=user_of(request), source=SOURCE)
+            self.remove(self._locked(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def make(self, values: dict[str, Any]) -> Any:
@@ -178,6 +178,9 @@ class Defined(Rows):
 
     def change(self, row: Any, values: dict[str, Any]) -> None:
         self.rules.update(row, values, user=user_of(self.request), source=SOURCE)
+
+    def remove(self, row: Any) -> None:
+        self.rules.delete(row, user=user_of(self.request), source=SOURCE)
 
     def before_locking(self) -> None:
         """Takes the locks that come before those of rows."""

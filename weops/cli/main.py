@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from weops.cli import instances, operations, others
+from weops.cli import alarms, instances, operations, others
 from weops.cli.client import Client, Stop
 from weops.cli.output import clean
 
@@ -17,6 +17,7 @@ Say where WeOps is by WEOPS_URL and WEOPS_TOKEN, or by `weops login`. A token co
   weops instances log 17 -f
   weops instances rerun --state failed --project sales --reason "source mended" --preview
   weops operations undo 4
+  weops alarms list --level urgent
 
 Exit codes: 0 all done, 1 some refused or failed, 2 wrong use, 3 refused by WeOps, 4 WeOps does not answer.
 """
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     others.add_tasks(nouns, common)
     others.add_backfill(nouns, common)
     others.add_events(nouns, common)
+    alarms.add(nouns, common)
     return found
 
 

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -19,10 +18,10 @@ from django.views.decorators.http import require_POST
 
 from instances.models import Instance
 from weops.alarms import messages as alarms
-from weops.alarms.kinds import Kind, Level, Sending
+from weops.alarms.filters import MessageFilter
+from weops.alarms.kinds import Level, Sending
 from weops.alarms.models import Message
 from weops.console.changelist import FilteredChangeList
-from weops.console.filter_bar import FilterForm, MomentField
 from weops.console.paging import CappedPaginator
 from weops.console.present import Look, badge, or_nothing, plain_time, stamp, zone_name
 from weops.console.scoped import ReadOnlyAdmin, signed_in
@@ -39,47 +38,6 @@ LEVELS = {
     "2": Look("amber", "notification_important", str(Level.IMPORTANT.label)),
     "3": Look("red", "e911_emergency", str(Level.URGENT.label)),
 }
-_CARE = [
-    ("", gettext_lazy("All")),
-    ("open", gettext_lazy("Nobody yet")),
-    ("done", gettext_lazy("Acknowledged")),
-]
-
-
-class MessageFilter(FilterForm):
-    q = forms.CharField(
-        label=gettext_lazy("Task or rule"),
-        required=False,
-        max_length=200,
-        widget=forms.TextInput(attrs={"type": "search", "autocomplete": "off"}),
-    )
-    state = forms.ChoiceField(
-        label=gettext_lazy("State"), choices=[("", gettext_lazy("All")), *Sending.choices], required=False
-    )
-    kind = forms.ChoiceField(
-        label=gettext_lazy("Kind"), choices=[("", gettext_lazy("All")), *Kind.choices], required=False
-    )
-    level = forms.ChoiceField(
-        label=gettext_lazy("Level"), choices=[("", gettext_lazy("All")), *Level.choices], required=False
-    )
-    care = forms.ChoiceField(label=gettext_lazy("Who takes care"), choices=_CARE, required=False)
-    found_from = MomentField("Found from")
-    found_to = MomentField("Found to")
-
-    FIRST = ("q", "state", "kind", "level", "care")
-    MORE = ("found_from", "found_to")
-    COLUMNS = {"state": "state", "kind": "kind", "level": "level"}
-    RANGES = {"found_from": "created_at__gte", "found_to": "created_at__lte"}
-
-    def apply(self, queryset: QuerySet[Message]) -> QuerySet[Message]:
-        rows = super().apply(queryset)
-        if not self.is_valid():
-            return rows
-        if word := self.cleaned_data["q"].strip():
-            rows = rows.filter(Q(task_name__icontains=word) | Q(rule_name__icontains=word))
-        if care := self.cleaned_data["care"]:
-            rows = rows.filter(acknowledged_at__isnull=care == "open")
-        return rows
 
 
 class MessageChangeList(FilteredChangeList):

@@ -1,0 +1,168 @@
+"""Alarm rules, channels and messages over REST, and in the command."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from rest_framework.test import APIClient
+
+from tests.api.things import make_alarm
+from tests.factories import DANA, OMAR, PETRA, VERA
+from weops.alarms.models import Channel, Message, Rule
+from weops.cli import client
+from weops.cli.main import main
+
+Api = Callable[..., APIClient]
+SECRET = "https://hooks.example/services/very-secret"
+
+
+def _channel(api: Api, world: Any, **values: Any) -> Any:
+    body = {"project": world.ours.project.pk, "name": "chat", "kind": "webhook", "address": SECRET}
+    return api(PETRA).post("/api/v1/alarm-channels/", {**body, **values})
+
+
+def _rule(api: Api, world: Any, who: str = DANA, **values: Any) -> Any:
+    body = {
+        "project": world.ours.project.pk,
+        "name": "nightly",
+        "object_kind": "task",
+        "object_ids": [world.ours.task.pk],
+        "kinds": ["failure"],
+        "groups": [{"receivers": "owner"}],
+    }
+    return api(who).post("/api/v1/alarm-rules/", {**body, **values})
+
+
+def test_an_address_goes_in_and_never_comes_out(world: SimpleNamespace, api: Api) -> None:
+    made = _channel(api, world)
+    assert made.status_code == 201
+    address = f"/api/v1/alarm-channels/{made.json()['id']}/"
+    changed = api(PETRA).patch(address, {"name": "on call"})
+    for answer in (made, changed, api(PETRA).get(address), api(PETRA).get("/api/v1/alarm-channels/")):
+        assert "very-secret" not in answer.content.decode()
+        assert "https://hooks.example" in answer.content.decode()
+    # It is still there, for the sender.
+    assert Channel.objects.get(name="on call").reveal() == SECRET
+    # Those who write rules choose from the names, and learn not even the host.
+    seen = api(DANA).get(address).json()
+    assert (seen["name"], seen["shown"]) == ("on call", None)
+    assert api(OMAR).get(address).status_code == 404
+    refused = api(PETRA).patch(address, {"kind": "slack"})
+    assert refused.json()["errors"][0]["field"] == "address"
+
+
+def test_a_rule_is_made_read_changed_and_deleted(world: SimpleNamespace, api: Api) -> None:
+    channel = _channel(api, world).json()["id"]
+    quiet = {"days": [6, 7], "start": "22:00", "end": "08:00:00"}
+    made = _rule(
+        api,
+        world,
+        kinds=["failure", "overtime"],
+        limits=[{"kind": "run", "minutes": 30}],
+        groups=[{"receivers": "owner", "channels": [channel], "quiet": [quiet]}],
+    )
+    assert made.status_code == 201, made.content
+    rule = made.json()
+    assert rule["limits"] == [{"kind": "run", "measure": "fixed", "minutes": 30, "reruns": False}]
+    assert rule["groups"][0]["quiet"] == [{**quiet, "start": "22:00:00"}]
+    assert (rule["object_ids"], rule["creator_name"]) == ([world.ours.task.pk], DANA)
+    address = f"/api/v1/alarm-rules/{rule['id']}/"
+    # What is read can be sent back.
+    again = {name: rule[name] for name in ("kinds", "limits", "groups", "object_ids", "project")}
+    assert api(DANA).patch(address, again).json()["groups"] == rule["groups"]
+    off = api(DANA).patch(address, {"enabled": False}, headers={"If-Match": '"old"'})
+    assert off.status_code == 412
+    off = api(DANA).patch(address, {"enabled": False}).json()
+    assert (off["enabled"], off["groups"]) == (False, rule["groups"])
+    assert api(DANA).delete(address).status_code == 204
+    assert not Rule.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"kinds": ["overtime"]}, "limits"),
+        ({"kinds": ["failure"], "object_ids": [987654321]}, "object_ids"),
+        ({"groups": [{"reciever": "owner"}]}, "groups.0.reciever"),
+        ({"groups": []}, "groups"),
+        ({"limits": [{"kind": "run", "minute": 3}], "kinds": ["overtime"]}, "limits.0.minute"),
+        ({"project": 987654321}, "project"),
+        ({"name": ""}, "name"),
+    ],
+)
+def test_what_is_wrong_is_named(world: SimpleNamespace, api: Api, values: Any, field: str) -> None:
+    answer = _rule(api, world, **values)
+    assert answer.status_code == 400
+    assert [one["field"] for one in answer.json()["errors"]] == [field]
+    assert not Rule.objects.exists()
+
+
+def test_channels_and_people_of_other_projects_cannot_be_told(world: SimpleNamespace, api: Api) -> None:
+    theirs = Channel.objects.create(project=world.foreign.project, name="theirs", ciphertext=b"")
+    answer = _rule(api, world, groups=[{"receivers": "owner", "channels": [theirs.pk]}])
+    assert answer.json()["errors"][0]["field"] == "groups"
+
+
+def test_messages_by_filters_and_who_takes_care(world: SimpleNamespace, api: Api) -> None:
+    first = make_alarm(world.ours.instance)
+    urgent = make_alarm(world.ours.instance, level=3, occasion="limit:run", kind="overtime")
+    foreign = make_alarm(world.foreign.instance, level=3)
+
+    def listed(**query: Any) -> list[int]:
+        answer = api(VERA).get("/api/v1/alarm-messages/", query)
+        assert answer.status_code == 200, answer.content
+        return [row["id"] for row in answer.json()["results"]]
+
+    assert listed() == [urgent.pk, first.pk]
+    assert listed(level=3) == [urgent.pk]
+    assert listed(kind="failure", instance=world.ours.instance.pk) == [first.pk]
+    assert listed(project=world.foreign.project.pk) == []
+    address = "/api/v1/alarm-messages/acknowledge/"
+    both = {"messages": [urgent.pk, foreign.pk]}
+    assert api(VERA).post(address, both).json() == {"acknowledged": 0}
+    assert api(OMAR).post(address, both).json() == {"acknowledged": 1}
+    assert listed(care="open") == [first.pk]
+    assert Message.objects.get(pk=foreign.pk).acknowledged_at is None
+    one = f"/api/v1/alarm-messages/{urgent.pk}/acknowledge/"
+    assert api(VERA).post(one).status_code == 403
+    # Who came first stays on record.
+    assert api(DANA).post(one).json()["acknowledged_by_name"] == OMAR
+
+
+def test_lists_cost_the_same_for_any_number(world: SimpleNamespace, api: Api) -> None:
+    caller = api(PETRA)
+
+    def grow(names: list[str]) -> None:
+        for name in names:
+            channel = _channel(api, world, name=name).json()["id"]
+            _rule(api, world, name=name, groups=[{"receivers": "owner", "channels": [channel]}])
+            make_alarm(world.ours.instance, occasion=name)
+
+    def cost(noun: str) -> int:
+        with CaptureQueriesContext(connection) as queries:
+            assert caller.get(f"/api/v1/{noun}/").status_code == 200
+        return len(queries)
+
+    nouns = ("alarm-rules", "alarm-channels", "alarm-messages")
+    grow(["a"])
+    caller.get("/api/v1/alarm-rules/")
+    before = [cost(noun) for noun in nouns]
+    assert max(before) <= 8
+    grow(["b", "c", "d", "e"])
+    assert [cost(noun) for noun in nouns] == before
+
+
+def test_the_command_lists_and_acknowledges(sales: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    number = str(sales.alarm.pk)
+    assert main(["alarms", "list", "--level", "urgent"]) == 0
+    assert "It ended with 1." in capsys.readouterr().out
+    assert main(["alarms", "ack", number, "987654321"]) == client.FAILED
+    said = capsys.readouterr()
+    assert "#987654321" in said.err
+    assert PETRA in said.out
+    assert main(["alarms", "list"]) == 0
+    assert "It ended with 1." not in capsys.readouterr().out
+    assert main(["alarms", "ack", "987654321"]) == client.REFUSED

@@ -1,0 +1,1 @@
+"""REST: alarm rules, channels, messages."""
