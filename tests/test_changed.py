@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -248,3 +249,10 @@ def test_a_failed_execution_leads_to_it(scene: SimpleNamespace) -> None:
     client.force_login(scene.cast[VERA])
     text = client.get(reverse("admin:instances_instance_change", args=(scene.bad.pk,))).content.decode()
     assert reverse("admin:instances_instance_changed", args=(scene.bad.pk, scene.after.pk)) in text
+
+
+def test_a_diff_of_lines_that_come_again_and_again_costs_little() -> None:
+    before, after = "\n".join(["a", "b"] * 1500), "\n".join(["a", "c", "b"] * 1000)
+    began = time.process_time()
+    assert any(row.kind == "added" and row.text == "c" for row in diff(before, after))
+    assert time.process_time() - began < 5, "the web process answers nobody meanwhile"

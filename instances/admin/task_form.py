@@ -109,7 +109,9 @@ class TaskForm(forms.ModelForm):
         sent = {name: value for name, value in self.data.items() if _UPSTREAM.fullmatch(name)}
         gone = {name.rpartition("-")[0] for name in self.data if name.endswith("-DELETE") and self.data[name]}
         chosen = [
-            value for name, value in sent.items() if name.rpartition("-")[0] not in gone and value.isdigit()
+            int(value)
+            for name, value in sent.items()
+            if name.rpartition("-")[0] not in gone and value.isdecimal() and len(value) <= 18
         ]
         return [
             Dependency(task=self.instance, upstream=upstream)

@@ -1,12 +1,15 @@
 """Differences of texts: of code line by line, of logs where they first part. Standard library only."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 # Longer texts are compared only so far: a diff takes the square of the lines at worst.
 MOST_LINES = 3000
+# Pairs of equal lines, one in each text, that are looked at.
+MOST_PAIRS = 50_000
 AROUND = 3
 
 
@@ -40,7 +43,7 @@ def diff(old: str, new: str) -> list[Row]:
     before, after = before[:MOST_LINES], after[:MOST_LINES]
     rows: list[Row] = []
     shown = 0
-    for group in SequenceMatcher(None, before, after, autojunk=False).get_grouped_opcodes(AROUND):
+    for group in SequenceMatcher(None, before, after, _is_costly(before, after)).get_grouped_opcodes(AROUND):
         begin = group[0][1]
         if begin > shown:
             rows.append(Row("skipped", None, None, f"{begin - shown} lines are the same"))
@@ -79,6 +82,13 @@ _VARIABLE = (
     (re.compile(r"(?:<time>|<n>)(?:[\s,:]*(?:<time>|<n>|UTC|GMT|[AP]M\b))+"), "<n>"),
     (re.compile(r"\s+"), " "),
 )
+
+
+def _is_costly(before: Sequence[str], after: Sequence[str]) -> bool:
+    """Whether lines that stand there again and again must be passed over: with them a diff takes the cube at worst, and while it
+    does, the web process answers nobody."""
+    counts = Counter(before)
+    return sum(counts[line] for line in after) > MOST_PAIRS
 
 
 def normal(line: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -41,11 +42,15 @@ def _read_number(text: str) -> int | float:
         return float(text)
 
 
-def _remainder(value: Any, divisor: Any) -> int | float:
-    """Of numbers alone: of a text, % would make another one, of any length that the text asks for."""
-    if not isinstance(value, int | float) or not isinstance(divisor, int | float):
-        raise ExpressionError("% takes numbers only")
-    return value % divisor
+def _of_numbers(sign: str, reckon: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Texts and lists have these operators, too, and with them grow to any length."""
+
+    def checked(one: Any, other: Any) -> Any:
+        if not isinstance(one, int | float) or not isinstance(other, int | float):
+            raise ExpressionError(f"{sign} takes numbers only")
+        return reckon(one, other)
+
+    return checked
 
 
 _FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
@@ -81,7 +86,11 @@ def holds(expression: str, parameters: Mapping[str, str]) -> bool:
     _parsed(expression)
     known = {name: _value(text) for name, text in parameters.items()}
     evaluator = EvalWithCompoundTypes(
-        operators={**{kind: DEFAULT_OPERATORS[kind] for kind in _OPERATORS}, ast.Mod: _remainder},
+        operators={
+            **{kind: DEFAULT_OPERATORS[kind] for kind in _OPERATORS},
+            ast.Mod: _of_numbers("%", operator.mod),
+            ast.Mult: _of_numbers("*", operator.mul),
+        },
         functions=dict(_FUNCTIONS),
         names=known,
     )
