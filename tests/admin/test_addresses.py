@@ -62,6 +62,10 @@ def _plan(side: SimpleNamespace) -> tuple[Any, ...]:
     return (side.plan.pk,)
 
 
+def _instance(side: SimpleNamespace) -> tuple[Any, ...]:
+    return (side.instance.pk,)
+
+
 def _log(side: SimpleNamespace) -> tuple[Any, ...]:
     return (side.instance.pk, side.execution.pk)
 
@@ -73,9 +77,20 @@ ADDRESSES: dict[str, Address] = {
     "instances_instance_views": Address(EVERYBODY, post=True, of_nobody=True),
     "instances_instance_view_delete": Address(EVERYBODY, lambda side: (1,), post=True, of_nobody=True),
     "instances_instance_download": Address(EVERYBODY, post=True, of_nobody=True, sent=lambda side: {"format": "csv"}),
-    "instances_instance_why": Address(MEMBERS, lambda side: (side.instance.pk,)),
+    "instances_instance_why": Address(MEMBERS, _instance),
     "instances_instance_set": Address({OMAR}, lambda side: (side.token,)),
+    "instances_instance_blockers": Address(MEMBERS, of_nobody=True),
+    "instances_instance_gantt": Address(MEMBERS, of_nobody=True),
+    "instances_instance_grid": Address(MEMBERS, of_nobody=True),
+    "instances_instance_lineage": Address(MEMBERS, _instance),
+    "instances_instance_lineage_data": Address(MEMBERS, _instance),
+    "instances_instance_changed": Address(MEMBERS, _log),
+    # Nobody: it is no instance of a For-each task; those are in test_traversals.py.
+    "instances_instance_traversal": Address(set(), lambda side: (side.instance.pk, 1)),
+    "instances_workflow_graph": Address(MEMBERS, lambda side: (side.workflow.pk,)),
     "instances_instance_log": Address(MEMBERS, _log),
+    "instances_instance_log_lines": Address(MEMBERS, _log),
+    "instances_instance_log_live": Address(MEMBERS, _log),
     "instances_instance_log_file": Address(MEMBERS, _log),
     "instances_operationrecord_export": Address(EVERYBODY, post=True, of_nobody=True),
     "instances_operationrecord_progress": Address(MEMBERS, _record),
@@ -106,6 +121,8 @@ ADDRESSES: dict[str, Address] = {
 
 def _walk(patterns: list[Any]) -> Iterator[str | None]:
     for one in patterns:
+        if getattr(one, "app_name", None) == "api":
+            continue  # tests/api/test_permissions.py has a table of its own
         if hasattr(one, "url_patterns"):
             yield from _walk(one.url_patterns)
         else:
@@ -163,7 +180,8 @@ def _answer(client: Client, name: str, side: SimpleNamespace) -> int:
 def test_who_gets_in(name: str, sides: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
     for user in sorted(EVERYBODY):
         status = _answer(as_user(user), name, sides.ours)
-        assert status < 500
+        # A stream needs a server that the test client is not.
+        assert status < 500 or (status == 501 and name.endswith("_live"))
         assert (status not in (403, 404)) == (user in ADDRESSES[name].who), (user, status)
 
 
