@@ -29,9 +29,9 @@ from weops.projects.access import Right
 Choices = list[tuple[str, str]]
 
 BAD_PARENTS = [
-    (BadParent.NOT_EXIST.value, _("NOT_EXIST: outside the schedule of its task")),
-    (BadParent.PARENT_EXPIRED.value, _("PARENT_EXPIRED: it has failed")),
-    (BadParent.PARENT_TIMEOUT.value, _("PARENT_TIMEOUT: it takes longer than")),
+    (BadParent.NOT_EXIST.value, _("Never comes (NOT_EXIST)")),
+    (BadParent.PARENT_EXPIRED.value, _("Failed (PARENT_EXPIRED)")),
+    (BadParent.PARENT_TIMEOUT.value, _("Late (PARENT_TIMEOUT)")),
 ]
 
 
@@ -66,7 +66,10 @@ class DependencyForm(forms.ModelForm):
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget(),
         label=_("Do not wait for"),
-        help_text=_("Such an instance counts as met. Without a choice every one is waited for."),
+        help_text=_(
+            "Instances that count as met: outside the schedule of their task, failed, or late by so many minutes. Without a "
+            "choice every one is waited for."
+        ),
     )
     parent_timeout = forms.IntegerField(
         required=False,
@@ -74,7 +77,7 @@ class DependencyForm(forms.ModelForm):
         max_value=525_600,
         widget=UnfoldAdminIntegerFieldWidget(),
         label=_("Minutes"),
-        help_text=_("For PARENT_TIMEOUT, from when an instance begins to wait."),
+        help_text=_("How long one that may be late is waited for, from when an instance begins to wait."),
     )
 
     class Meta:
