@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from instances import definitions, task_operations
 from instances.api import definition_serializers as shapes
+from instances.insight.names import Names
 from instances.models import Dependency, Task, TaskVersion, Workflow
 from instances.operations.parsing import flag, only
 from instances.run_once import RunOnce, run_once
@@ -206,6 +207,12 @@ class Versions(Rows):
     order = ("-id",)
     filterset_fields = ("task", "number")
     http_method_names = ("get", "head", "options")
+
+    def decorate(self, page: list[Any]) -> list[Any]:
+        shown = Names.of(user_of(self.request)).definitions([version.definition for version in page])
+        for version, definition in zip(page, shown, strict=True):
+            version.definition = definition
+        return page
 
 
 class Dependencies(Rows):

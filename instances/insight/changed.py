@@ -18,6 +18,7 @@ from instances.engine import logs, secrets
 from instances.engine.parameters import ParameterError
 from instances.engine.snapshot import Rendered, rendered
 from instances.engine.states import ExecutionState
+from instances.insight.names import Names
 from instances.insight.text_diff import FirstDifference, Row, diff, first_difference
 from instances.models import Edge, Execution, Instance, OperationItem
 from instances.runners.masker import Masker
@@ -131,7 +132,7 @@ def compare(execution: Execution, user: AnyUser) -> Changes:
         return found
     found.baseline, found.which = baseline, which
     mask = secrets.masker_of(execution.instance.task_id, execution.pk, baseline.pk)
-    _compare_versions(found, baseline, mask)
+    _compare_versions(found, baseline, mask, Names.of(user))
     _compare_values(found, baseline, mask)
     found.surroundings = _surroundings(baseline, execution)
     found.seconds = _seconds(baseline), _seconds(execution)
@@ -140,7 +141,7 @@ def compare(execution: Execution, user: AnyUser) -> Changes:
     return found
 
 
-def _compare_versions(found: Changes, baseline: Execution, mask: Masker) -> None:
+def _compare_versions(found: Changes, baseline: Execution, mask: Masker, names: Names) -> None:
     old, new = baseline.version, found.execution.version
     if old is None or new is None:
         return
@@ -153,9 +154,8 @@ def _compare_versions(found: Changes, baseline: Execution, mask: Masker) -> None
     if old.pk == new.pk:
         return
     found.code = diff(mask.mask_text(old.code), mask.mask_text(new.code))
-    found.definition = [
-        one for one in _values(_flat(old.definition, mask), _flat(new.definition, mask)) if one.changed
-    ]
+    before, after = names.definitions([old.definition, new.definition])
+    found.definition = [one for one in _values(_flat(before, mask), _flat(after, mask)) if one.changed]
 
 
 def _submitter(version: Any) -> str:

@@ -27,3 +27,15 @@ def test_what_a_task_waits_for_and_fires_elsewhere(world: SimpleNamespace, api: 
         assert shown.status_code == 200
         assert "hidden_" not in shown.content.decode()
         assert "hidden_upstream" in api(SUSAN).get(address).content.decode()
+
+
+def test_what_a_version_waited_for(world: SimpleNamespace, api: Api) -> None:
+    task = factories.make_task(world.ours.workflow)
+    factories.depend(task, factories.make_task(factories.make_workflow(), name="hidden_upstream"))
+    factories.depend(task, factories.make_task(world.ours.workflow, name="own_upstream"))
+    version = factories.submit(task)
+    for address in (f"/api/v1/versions/{version.pk}/", f"/api/v1/versions/?task={task.pk}"):
+        shown = api(VERA).get(address).content.decode()
+        assert "hidden_" not in shown
+        assert "own_upstream" in shown
+        assert "hidden_upstream" in api(SUSAN).get(address).content.decode()
