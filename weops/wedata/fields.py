@@ -29,7 +29,7 @@ class Field:
 
     @property
     def type(self) -> str:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not say what the SDK calls its type")
 
     def read(self, value: Any, path: str) -> Any:
         if value is None:
@@ -39,7 +39,7 @@ class Field:
         return self.parse(value, path)
 
     def parse(self, value: Any, path: str) -> Any:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not say how it is read")
 
 
 @dataclass(frozen=True, kw_only=True)
