@@ -5,8 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
+from events.models import Event
 from instances.insight.answers import Link
 from instances.models import Instance, Task
 from weops.console.present import plain_time
@@ -44,27 +46,38 @@ class Names:
         return Link("instance", instance.pk if self.sees(instance.project_id) else None, title)
 
     def definitions(self, given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Definitions of versions, in which upstream tasks that may not be named are not. One query, none for who sees all."""
+        """Definitions of versions, in which upstream tasks and events that may not be named are not. Two queries, none for who
+        sees all."""
         if self.visible is None:
             return [dict(one) for one in given]
-        ids = {row["task"]["id"] for one in given for row in one.get("dependencies") or () if row.get("task")}
-        rows = (
-            Task.objects.filter(pk__in=ids, workflow__project__in=self.visible)
-            if ids
-            else Task.objects.none()
-        )
-        seen = set(rows.values_list("pk", flat=True))
-        return [self._definition(one, seen) for one in given]
+        waited = [row for one in given for row in one.get("dependencies") or ()]
+        events = [row for one in given for rows in (one.get("events") or {}).values() for row in rows]
+        tasks = Task.objects.filter(workflow__project__in=self.visible)
+        seen = {
+            "task": _ids(tasks, {row["task"]["id"] for row in waited}),
+            "event": _ids(
+                Event.objects.filter(project__in=self.visible), {row["event"]["id"] for row in events}
+            ),
+        }
+        return [_definition(one, seen) for one in given]
 
-    @staticmethod
-    def _definition(one: Mapping[str, Any], seen: Collection[int]) -> dict[str, Any]:
-        rows = []
-        for row in one.get("dependencies") or ():
-            task = row.get("task")
-            if task and task["id"] not in seen:
-                row = {
-                    **row,
-                    "task": {**task, "name": _("Task #%(id)d of another project") % {"id": task["id"]}},
-                }
-            rows.append(row)
-        return {**one, "dependencies": rows} if rows else dict(one)
+
+def _ids(rows: QuerySet[Any], wanted: Collection[int]) -> set[int]:
+    return set(rows.filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
+
+
+def _definition(one: Mapping[str, Any], seen: Mapping[str, Collection[int]]) -> dict[str, Any]:
+    found = dict(one)
+    if waits := one.get("dependencies"):
+        found["dependencies"] = [_row(row, "task", seen) for row in waits]
+    if events := one.get("events"):
+        found["events"] = {what: [_row(row, "event", seen) for row in rows] for what, rows in events.items()}
+    return found
+
+
+def _row(row: Mapping[str, Any], key: str, seen: Mapping[str, Collection[int]]) -> dict[str, Any]:
+    pk = row[key]["id"]
+    if pk in seen[key]:
+        return dict(row)
+    words = {"task": _("Task #%(id)d of another project"), "event": _("Event #%(id)d of another project")}
+    return {**row, key: {"id": pk, "name": words[key] % {"id": pk}}}

@@ -33,9 +33,12 @@ def test_what_a_version_waited_for(world: SimpleNamespace, api: Api) -> None:
     task = factories.make_task(world.ours.workflow)
     factories.depend(task, factories.make_task(factories.make_workflow(), name="hidden_upstream"))
     factories.depend(task, factories.make_task(world.ours.workflow, name="own_upstream"))
+    Listener.objects.create(task=task, event=make_event(factories.make_project(), "hidden_event"))
+    Listener.objects.create(task=task, event=make_event(world.ours.project, "own_event"))
     version = factories.submit(task)
     for address in (f"/api/v1/versions/{version.pk}/", f"/api/v1/versions/?task={task.pk}"):
         shown = api(VERA).get(address).content.decode()
         assert "hidden_" not in shown
         assert "own_upstream" in shown
+        assert "own_event" in shown
         assert "hidden_upstream" in api(SUSAN).get(address).content.decode()
