@@ -93,6 +93,12 @@ app.conf.update(
             "schedule": 60.0,
             "options": {"queue": CONTROL, "expires": 55},
         },
+        # Apart from the tick, too: a log may be large, and its storage slow.
+        "weops left logs": {
+            "task": "weops.left_logs",
+            "schedule": 30.0,
+            "options": {"queue": CONTROL, "expires": 25},
+        },
         "weops hourly": {
             "task": "weops.hourly",
             "schedule": 3600.0,
@@ -102,6 +108,9 @@ app.conf.update(
     beat_max_loop_interval=max(1, settings.WEOPS_TICK_SECONDS),
     timezone="UTC",
 )
+
+
+_sealing = threading.Lock()
 
 
 @app.task(name="weops.tick")
@@ -144,6 +153,19 @@ def count_figures() -> None:
             if not figures.catch_up():
                 break
     finally:
+        close_old_connections()
+
+
+@app.task(name="weops.left_logs")
+def seal_left_logs() -> None:
+    """Seals what killed workers left; one at a time in a process, and safe if others do the same."""
+    if not _sealing.acquire(blocking=False):
+        return
+    close_old_connections()
+    try:
+        maintenance.seal_left_logs(seconds=20)
+    finally:
+        _sealing.release()
         close_old_connections()
 
 

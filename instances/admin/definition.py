@@ -10,9 +10,10 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
 from instances.admin.graphs import workflow_data
-from instances.admin.looks import TASK_LOOKS
+from instances.admin.looks import TASK_LOOKS, type_cell
 from instances.engine.states import HOLDING_SLOT, State
 from instances.models import Execution, Instance, Task, Workflow
 from instances.task_definitions import WORKFLOWS
@@ -25,7 +26,7 @@ from weops.projects.models import ResourceGroup
 
 class TaskInline(ScopedInline):
     model = Task
-    fields = ("link", "status_cell", "task_type", "cycle_type", "owner")
+    fields = ("link", "status_cell", "type_cell", "cycle_type", "owner")
     readonly_fields = fields
     hide_title = True
     can_delete = False
@@ -52,6 +53,10 @@ class TaskInline(ScopedInline):
     @admin.display(description="Status")
     def status_cell(self, task: Task) -> SafeString:
         return badge(TASK_LOOKS, task.status)
+
+    @admin.display(description=_("Task type"))
+    def type_cell(self, task: Task) -> SafeString:
+        return type_cell(task.task_type)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return (

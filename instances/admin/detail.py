@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 
 from events.admin.waits import WaitRow, waits_of
 from instances.admin.buttons import Button, buttons
-from instances.admin.looks import OPERATION_LOOKS, execution_badge, state_badge
+from instances.admin.looks import OPERATION_LOOKS, execution_badge, state_badge, type_cell
 from instances.admin.operate_words import in_a_line
 from instances.admin.overlays import acknowledged_badge, frozen_badge
 from instances.admin.traversals import Panel, panel
@@ -102,6 +102,7 @@ class Page:
     instance: Instance
     badge: SafeString
     data_time: SafeString
+    task_type: SafeString
     duration: str
     folder: str
     live: bool
@@ -158,6 +159,7 @@ def build(instance: Instance, user: AnyUser, asked: Mapping[str, str] | None = N
         instance=instance,
         badge=state_badge(instance.state, instance.error_code, instance.error_message),
         data_time=stamp(instance.data_time, instance.task.timezone, named=True),
+        task_type=type_cell(instance.task_type),
         duration=between(instance.start_time, instance.end_time, now if state in ACTIVE else None),
         folder=folder_paths([instance.folder_id]).get(instance.folder_id or 0, ""),
         live=state not in FINAL or _ends(selected),

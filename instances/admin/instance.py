@@ -23,7 +23,7 @@ from instances import operations
 from instances.admin import changed, detail, graphs, list_columns, list_tools, logview, traversals
 from instances.admin.blockers import blockers_page
 from instances.admin.listing import InstanceChangeList
-from instances.admin.looks import state_badge
+from instances.admin.looks import state_badge, type_cell
 from instances.admin.operate import operate_view, set_view
 from instances.admin.overlays import acknowledged_badge, frozen_badge
 from instances.admin.timeline import gantt_page, grid_page
@@ -137,6 +137,10 @@ class InstanceAdmin(ReadOnlyAdmin):
     @_column("Instance type")
     def type_cell(self, instance: Instance) -> str:
         return instance.get_instance_type_display()
+
+    @_column("Task type")
+    def task_type_cell(self, instance: Instance) -> SafeString:
+        return type_cell(instance.task_type)
 
     @_column("Owner")
     def owner_cell(self, instance: Instance) -> Any:

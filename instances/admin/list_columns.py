@@ -87,7 +87,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("owner_cell", _("Owner"), ("owner",), lambda one: (one.owner.username if one.owner else "",)),
     Column(
-        "task_type",
+        "task_type_cell",
         _("Task type"),
         ("task type",),
         lambda one: (one.get_task_type_display(),),

@@ -1,10 +1,12 @@
 """How each state looks: tone, icon and text, made from the engine's own labels."""
 
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from instances.engine.errors import explain
 from instances.engine.states import LABELS, MEANINGS, ExecutionState, State, TaskStatus
 from instances.models.operation import ItemOutcome, OperationState
+from instances.runners import registry
 from weops.console.present import Look, badge
 
 _STATES: dict[State, tuple[str, str]] = {
@@ -57,6 +59,19 @@ _OPERATIONS: dict[OperationState | ItemOutcome, tuple[str, str]] = {
 OPERATION_LOOKS: dict[str, Look] = {
     str(state.value): Look(tone, icon, str(state.label)) for state, (tone, icon) in _OPERATIONS.items()
 }
+
+
+def type_cell(task_type: str) -> SafeString:
+    """The name of a task type, with its icon."""
+    known = task_type in registry.types()
+    icon, label = (
+        (registry.get(task_type).icon, registry.get(task_type).label) if known else ("help", task_type)
+    )
+    return format_html(
+        '<span class="wo-type"><span class="material-symbols-outlined wo-icon" aria-hidden="true">{}</span>{}</span>',
+        icon,
+        label,
+    )
 
 
 def diagnosis(error_code: str, message: str = "") -> str:

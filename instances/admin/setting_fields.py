@@ -9,6 +9,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.html import format_html
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from unfold.widgets import (
@@ -71,7 +72,7 @@ class JsonField(forms.JSONField):
 def made() -> dict[str, forms.Field]:
     """A field for each setting of each registered type."""
     return {
-        name_of(runner.type, name): _field(declared)
+        name_of(runner.type, name): _field(declared, needed=name in runner.schema.get("required", ()))
         for runner in registry.runners()
         for name, declared in runner.schema["properties"].items()
     }
@@ -81,7 +82,18 @@ def _lines(rows: int, **attributes: Any) -> forms.Widget:
     return UnfoldAdminTextareaWidget(attrs={"rows": rows, "spellcheck": "false", **attributes})
 
 
-def _field(declared: Schema) -> forms.Field:
+def _field(declared: Schema, *, needed: bool) -> forms.Field:
+    """`needed`: its type requires it, which the schema judges; a task of another type leaves it empty."""
+    field = _plain_field(declared)
+    if needed:
+        field.label = format_html(
+            '{} <span class="text-red-600 dark:text-red-500" aria-hidden="true">*</span>', field.label
+        )
+        field.widget.attrs["aria-required"] = "true"
+    return field
+
+
+def _plain_field(declared: Schema) -> forms.Field:
     words: dict[str, Any] = {
         "label": capfirst(_(declared.get("title", ""))),
         "help_text": _(declared.get("description", "")) if declared.get("description") else "",

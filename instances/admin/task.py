@@ -21,7 +21,7 @@ from events.admin.inlines import EmitterInline, ListenerInline
 from instances import definitions
 from instances.admin import setting_fields, task_inner, task_run, task_steps, waits
 from instances.admin.dependency_inline import DependencyInline
-from instances.admin.looks import TASK_LOOKS
+from instances.admin.looks import TASK_LOOKS, type_cell
 from instances.admin.task_form import TaskForm
 from instances.engine.schedule import ScheduleError, describe
 from instances.engine.schedule_types import CYCLE_FIELDS
@@ -30,6 +30,7 @@ from instances.inner_tasks import FOR_EACH
 from instances.models import Task, TaskVersion
 from instances.operations.backfill_options import MOST_TASKS
 from instances.run_once import RunOnce
+from instances.runners import registry
 from instances.task_definitions import TASKS
 from instances.task_operations import barred
 from weops.console.present import NOTHING, badge, stamp
@@ -51,7 +52,7 @@ class TaskAdmin(ScopedAdmin):
         "name",
         "status_cell",
         "workflow_cell",
-        "task_type",
+        "type_cell",
         "cycle_type",
         "schedule_cell",
         "resource_group",
@@ -151,6 +152,10 @@ class TaskAdmin(ScopedAdmin):
     @admin.display(description="Status")
     def status_cell(self, task: Task) -> SafeString:
         return task_inner.status_badge(task) if task.for_each_id else badge(TASK_LOOKS, task.status)
+
+    @admin.display(description=_("Task type"))
+    def type_cell(self, task: Task) -> SafeString:
+        return type_cell(task.task_type)
 
     @admin.display(description="Workflow")
     def workflow_cell(self, task: Task) -> SafeString:
@@ -288,6 +293,7 @@ class TaskAdmin(ScopedAdmin):
         context["cycle_fields"] = {cycle.value: sorted(fields) for cycle, fields in CYCLE_FIELDS.items()}
         context["type_fields"] = setting_fields.shown_for()
         context["type_codes"] = setting_fields.help_of_code()
+        context["type_icons"] = {runner.type: runner.icon for runner in registry.runners()}
         context["steps"] = task_steps.buttons(task, signed_in(request)) if task else []
         context["may_run"] = bool(task) and not barred(RunOnce(), task, signed_in(request))
         context["may_draft"] = status == TaskStatus.OFFLINE

@@ -12,6 +12,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from instances.admin.looks import type_cell
 from instances.inner_tasks import FOR_EACH
 from instances.models import Dependency, Task
 from weops.console.present import Look, badge
@@ -79,7 +80,7 @@ def inner_list(task: Task) -> SafeString:
             (
                 reverse("admin:instances_task_change", args=(one.pk,)),
                 one.name,
-                one.get_task_type_display(),
+                type_cell(one.task_type),
                 ", ".join(follows[one.pk]) or "–",
                 status_badge(one),
                 f"v{one.current_version.number}" if one.current_version else "–",

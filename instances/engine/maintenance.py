@@ -5,6 +5,7 @@ Beat calls `sweep` with every tick. Each is safe to run twice at once.
 
 import datetime as dt
 import logging
+import time
 
 from django.conf import settings
 from django.db import connection
@@ -81,18 +82,35 @@ def _groups_of_gated(tasks: set[int]) -> set[int]:
         return {row[0] for row in cursor.fetchall()}
 
 
-def seal_left_logs(limit: int = 100) -> int:
-    """Seals logs of ended executions that their worker left unsealed, in batches; how many. One that no storage takes stays
-    in its chunks and does not hold up the others."""
-    left = (
-        Execution.objects.filter(chunks__isnull=False, ended_at__lt=timezone.now() - logs.SETTLED)
-        .order_by("id")
-        .values_list("id", flat=True)
-        .distinct()
-    )
+_LEFT_LOGS = """
+-- From one log to the next in the index: costs the logs that are in chunks, however many chunks they have.
+WITH RECURSIVE stored AS (
+    SELECT min(execution_id) AS id FROM instances_logchunk WHERE execution_id > %(after)s
+    UNION ALL
+    SELECT (SELECT min(c.execution_id) FROM instances_logchunk c WHERE c.execution_id > stored.id)
+    FROM stored WHERE stored.id IS NOT NULL
+)
+SELECT e.id FROM stored JOIN instances_execution e ON e.id = stored.id
+WHERE e.ended_at < now() - %(settled)s * interval '1 second' ORDER BY e.id LIMIT %(limit)s
+"""
+
+
+def _left_logs(after: int, limit: int) -> list[int]:
+    """Ended executions whose logs are still in chunks though nobody writes them any more, from the one after `after` on."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LEFT_LOGS, {"after": after, "settled": logs.SETTLED.total_seconds(), "limit": limit})
+        return [row[0] for row in cursor.fetchall()]
+
+
+def seal_left_logs(limit: int = 100, seconds: float | None = None) -> int:
+    """Seals logs of ended executions that their worker left unsealed, in batches, for about `seconds`; how many. One that no
+    storage takes stays in its chunks and does not hold up the others. No transaction is open meanwhile."""
+    until = None if seconds is None else time.monotonic() + seconds
     sealed, last = 0, 0
-    while ids := list(left.filter(pk__gt=last)[:limit]):
+    while ids := _left_logs(last, limit):
         for execution_id in ids:
+            if until is not None and time.monotonic() > until:
+                return sealed
             try:
                 logs.seal(execution_id)
                 sealed += 1

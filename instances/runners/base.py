@@ -108,13 +108,15 @@ class LogSink(Protocol):
 class TaskType:
     """What a type says of itself, with what most types have. One file a type; each runner is one of these.
 
-    `label`: its name on pages; `code_is`: what the task's code is, "" when it has none. `schema`: its settings
-    (see `settings_schema`). `codes`: the error codes that only tasks of this type end with; the catalogue
-    (`engine/errors.py`) has their texts. `data_source`: whether its tasks run on a data source.
+    `label`: its name on pages; `icon`: of Material Symbols, beside it; `code_is`: what the task's code is, "" when
+    it has none. `schema`: its settings (see `settings_schema`). `codes`: the error codes that only tasks of this
+    type end with; the catalogue (`engine/errors.py`) has their texts. `data_source`: whether its tasks run on a
+    data source.
     """
 
     type: str
     label: str
+    icon: str = "extension"
     code_is: str = ""
     schema: Schema = NO_SETTINGS
     codes: tuple[str, ...] = ()
@@ -128,6 +130,7 @@ class Runner(Protocol):
 
     type: str
     label: str
+    icon: str
     code_is: str
     data_source: bool
 

@@ -48,6 +48,7 @@ def named(given: Mapping[str, Any]) -> tuple[str, ...]:
 class BranchRunner(TaskType):
     type = "BRANCH"
     label = _("Branch")
+    icon = "call_split"
     code_is = _("Not used: what it does is in the branches.")
     schema = settings(
         ["branches"],

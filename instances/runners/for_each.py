@@ -71,6 +71,7 @@ class ForEachRunner(TaskType):
 
     type = "FOR_EACH"
     label = _("For-each")
+    icon = "repeat"
     code_is = _('The array: a JSON array such as ["a", "b"], or ${name} of a parameter that holds one.')
     schema = settings(
         parallelism=number(

@@ -31,6 +31,7 @@ class HttpRunner(TaskType):
 
     type = "HTTP"
     label = _("HTTP")
+    icon = "public"
     code_is = _("The body of the request; empty for none.")
     schema = settings(
         required=["url"],

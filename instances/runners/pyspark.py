@@ -19,6 +19,7 @@ from instances.runners.spark import PROPERTIES, SparkRunner
 class PySparkRunner(SparkRunner):
     type = "PYSPARK"
     label = _("PySpark")
+    icon = "electric_bolt"
     code_is = _("A Python program that makes its SparkSession.")
     schema = settings(
         arguments=texts(

@@ -29,6 +29,7 @@ class PythonRunner(TaskType):
 
     type = "PYTHON"
     label = _("Python")
+    icon = "code"
     code_is = _("A Python program.")
     schema = settings(
         python=text(

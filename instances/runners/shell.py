@@ -37,6 +37,7 @@ class ShellRunner(TaskType):
 
     type = "SHELL"
     label = _("Shell")
+    icon = "terminal"
     code_is = _("A bash script.")
     schema = settings(
         **{

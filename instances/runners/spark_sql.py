@@ -26,6 +26,7 @@ own.start("instances.runners.spark_sql_child", "job.json")
 class SparkSqlRunner(SparkRunner):
     type = "SPARK_SQL"
     label = _("Spark SQL")
+    icon = "bolt"
     code_is = _("Statements of Spark SQL, separated by semicolons.")
     schema = settings(**PROPERTIES)
     codes = (*SparkRunner.codes, "SPARK_SQL_ERROR")

@@ -52,6 +52,7 @@ class SqlRunner(TaskType):
 
     type = "SQL"
     label = _("SQL")
+    icon = "database"
     code_is = _("SQL statements for the task's data source, separated by semicolons.")
     schema = settings(
         autocommit=switch(

@@ -12,6 +12,7 @@ from instances.runners.settings_schema import gettext_noop as _
 class VirtualRunner(TaskType):
     type = "VIRTUAL"
     label = _("Virtual (does nothing)")
+    icon = "radio_button_unchecked"
 
     def check(self, settings: Mapping[str, Any], code: str) -> list[str]:
         return []

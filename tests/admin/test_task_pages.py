@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from instances.engine.states import TaskStatus
 from instances.models import Dependency, OperationRecord, Task, TaskVersion
+from instances.runners import registry
 from tests import factories
 from tests.factories import DANA, OMAR, PETRA, SUSAN, VERA
 from weops.projects.models import Folder
@@ -289,3 +290,20 @@ def test_readers_see_the_settings(world: SimpleNamespace, as_user: Callable[[str
     page = as_user(VERA).get(change(world.ours.task)).content.decode()
     assert "of_ours" in page
     assert "setting_SHELL" not in page.split('id="wo-type-codes"')[1]
+
+
+def test_types_have_an_icon_and_needed_settings_a_star(world: SimpleNamespace, client: Client) -> None:
+    client.force_login(world.cast[DANA])
+    page = client.get(ADD).content.decode()
+    star = page.split('for="id_setting_HTTP_url"', 1)[1].split("</label>", 1)[0]
+    assert star.count("*") == 1
+    assert "*" not in page.split('for="id_setting_HTTP_headers"', 1)[1].split("</label>", 1)[0]
+    field = page.split('name="setting_HTTP_url"', 1)[1].split(">", 1)[0]
+    assert 'aria-required="true"' in field
+    assert " required" not in field.replace("aria-required", ""), "a Shell task leaves it empty"
+    tasks = client.get(reverse("admin:instances_task_changelist")).content.decode()
+    detail = reverse("admin:instances_instance_change", args=(world.ours.instance.pk,))
+    icon = '<span class="wo-type"><span class="material-symbols-outlined wo-icon" aria-hidden="true">'
+    for text in (tasks, client.get(detail).content.decode()):
+        assert f"{icon}{registry.get(world.ours.task.task_type).icon}</span>" in text
+    assert '"SHELL": "terminal"' in client.get(change(world.ours.task)).content.decode()

@@ -1,5 +1,6 @@
 """Logs: what is read never skips or repeats, whatever is written, wherever the log is being moved to meanwhile."""
 
+import datetime as dt
 import gzip
 import pathlib
 import random
@@ -156,6 +157,32 @@ class TestSealing:
         assert maintenance.seal_left_logs() == 0
         assert sealed_text(running.execution_id) == "begin\n[weops] 2013-01-01 00:00:00 UTC  succeeded\n"
         assert not LogChunk.objects.exists()
+
+    def test_the_ending_of_a_lost_run_comes_soon(self, running: Any) -> None:
+        put(running.execution_id, "begin\n")
+        harness.age_leases(running.execution_id)
+        lifecycle.expire(harness.lease_seconds())
+        execution = reread(running.execution_id)
+        assert execution.error_code == "LOST"
+        assert not logs.read(execution, 0).done, "its worker may be about to write a last line"
+        assert execution.ended_at is not None
+        ended = execution.ended_at - dt.timedelta(seconds=3)
+        Execution.objects.update(ended_at=ended, run_ended_at=ended, run_started_at=ended)
+        page = logs.read(reread(running.execution_id), 0)
+        assert page.done
+        assert page.text.startswith("begin\n[weops] ")
+        assert "LOST" in page.text
+        assert maintenance.seal_left_logs() == 0, "a minute must have passed before others touch its chunks"
+        Execution.objects.update(run_started_at=JANUARY, run_ended_at=JANUARY, ended_at=JANUARY)
+        assert maintenance.seal_left_logs(seconds=20) == 1
+        assert "LOST" in sealed_text(running.execution_id)
+
+    def test_when_its_time_is_up_it_stops(self, running: Any) -> None:
+        put(running.execution_id, "begin\n")
+        lifecycle.finish([good(running)])
+        Execution.objects.update(run_started_at=JANUARY, run_ended_at=JANUARY, ended_at=JANUARY)
+        assert maintenance.seal_left_logs(seconds=-1) == 0
+        assert maintenance.seal_left_logs() == 1
 
     def test_one_that_cannot_be_sealed_does_not_hold_up_the_others(
         self, monkeypatch: pytest.MonkeyPatch

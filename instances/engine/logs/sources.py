@@ -18,6 +18,8 @@ from instances.models import Execution, LogChunk
 
 # An execution that ended so long ago writes nothing any more, whatever became of its worker.
 SETTLED = dt.timedelta(seconds=60)
+# One that was found lost writes nothing soon after: a worker that lives has killed its child long before its lease ran out.
+LOST_SETTLED = dt.timedelta(seconds=2)
 # How far a reader of chunks looks back for the line that a stack trace belongs to.
 _CHUNKS_BACK, _CHARS_BACK = 16, 16 * 1024
 # Indexes of sealed files that a process remembers.
@@ -212,17 +214,19 @@ def is_complete(execution: Execution) -> bool:
         return False
     if execution.run_started_at is None or execution.dry_run or execution.log_bytes:
         return True
-    return timezone.now() - execution.ended_at > SETTLED or _is_instant(execution)
+    return _is_settled(execution) or _is_instant(execution)
 
 
 def is_abandoned(execution: Execution) -> bool:
     """Whether it ran and its worker never wrote how it ended."""
-    return (
-        execution.ended_at is not None
-        and execution.run_started_at is not None
-        and not execution.log_bytes
-        and timezone.now() - execution.ended_at > SETTLED
-    )
+    return execution.run_started_at is not None and not execution.log_bytes and _is_settled(execution)
+
+
+def _is_settled(execution: Execution) -> bool:
+    if execution.ended_at is None:
+        return False
+    wait = LOST_SETTLED if execution.error_code == "LOST" else SETTLED
+    return timezone.now() - execution.ended_at > wait
 
 
 def _is_instant(execution: Execution) -> bool:

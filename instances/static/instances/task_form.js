@@ -23,6 +23,16 @@ document.addEventListener("DOMContentLoaded", () => {
   const type = document.querySelector("select[name=task_type]");
   const ofTypes = told("wo-type-fields");
   follow(type, ofTypes, [...new Set(Object.values(ofTypes).flat())]);
+  // The icon of the chosen type, as lists show it.
+  const icons = told("wo-type-icons");
+  const icon = document.createElement("span");
+  icon.className = "material-symbols-outlined wo-icon wo-type-icon";
+  icon.setAttribute("aria-hidden", "true");
+  type?.closest(".field-line, .form-row")?.querySelector("label")?.append(" ", icon);
+  const draw = () => { icon.textContent = icons[type?.value] ?? ""; };
+  type?.addEventListener("change", draw);
+  draw();
+
   const codes = told("wo-type-codes");
   const line = document.createElement("p");
   line.className = "wo-dim";
