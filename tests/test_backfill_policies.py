@@ -148,6 +148,23 @@ class TestParentsOutsideThePlan:
         assert set(Edge.objects.values_list("waived", flat=True)) == {True}
         assert_sound()
 
+    @pytest.mark.parametrize("chosen", [["NOT_EXIST"], []])
+    def test_one_that_neither_its_schedule_nor_the_plan_has(self, chosen: list[str]) -> None:
+        parent = ready_task(effective_from=JANUARY + harness.DAY)
+        child = make.make_task(parent.workflow)
+        excuse(make.depend(child, parent, "LIST_DAY", "-1,0"), chosen)
+        make.submit(child)
+        plan = begin(parent, child, first="2013-01-02", last="2013-01-02", check_parents=True)
+        turn()
+        [down] = instances_of(child)
+        never, comes = Edge.objects.filter(instance=down).order_by("upstream_data_time")
+        assert (never.never_comes, comes.never_comes) == (True, False)
+        assert (never.excused, comes.excused) == ("NOT_EXIST" if chosen else "", "")
+        assert state(down) == ("wait_run" if chosen else "wait_upstream")
+        if chosen:
+            assert drive(plan).success == 2
+        assert_sound()
+
     def test_asked_for_they_are_judged(self) -> None:
         parent = harness.make_due(1)
         generation.generate()

@@ -16,7 +16,7 @@ from django.db import connection
 
 from instances.engine import backlog
 from instances.engine.backlog import array
-from instances.engine.dependencies import Required, required
+from instances.engine.dependencies import Required, never_comes, required
 from instances.engine.schedule import Schedule
 from instances.engine.states import InstanceType, RunType, State
 from instances.engine.trigger_policies import JUDGED, NEVER_COMES, bits
@@ -153,6 +153,8 @@ class _Rule:
     upstream_id: int
     scopes: tuple[_Scope, ...]
     schedule: Schedule
+    # By which its task is generated, where `schedule` is another (a backfill's).
+    generated: Schedule
     # What its edges excuse (engine/trigger_policies.py), and after how many minutes.
     bits: int = 0
     timeout: int | None = None
@@ -177,9 +179,9 @@ def _rules(wanted: Sequence[Wanted], schedules: Mapping[int, Schedule]) -> dict[
             [array({w.task_id for w in wanted})],
         )
         rows = cursor.fetchall()
-    known |= backlog.schedules(
-        backlog.fingerprints({upstream_id for _, upstream_id, *_ in rows if upstream_id not in known})
-    )
+    asked = {upstream_id for _, upstream_id, *_ in rows}
+    generated = backlog.schedules(backlog.fingerprints(asked - (known.keys() - schedules.keys())))
+    known = {**generated, **known}
     rules: defaultdict[int, dict[int, _Rule]] = defaultdict(dict)
     for task_id, upstream_id, scope, offsets, bad_parents, timeout, judged in rows:
         first = rules[task_id].get(upstream_id)
@@ -187,6 +189,7 @@ def _rules(wanted: Sequence[Wanted], schedules: Mapping[int, Schedule]) -> dict[
             upstream_id,
             (*(first.scopes if first else ()), (scope, offsets)),
             known[upstream_id],
+            generated.get(upstream_id, known[upstream_id]),
             bits(bad_parents, judged=judged) | (first.bits if first else 0),
             timeout or (first.timeout if first else None),
         )
@@ -209,19 +212,26 @@ def _places(
     wanted: Sequence[Wanted], moments: Moments, rules: Mapping[int, list[_Rule]]
 ) -> Iterator[list[tuple[_Rule, _Places]]]:
     """For each wanted instance: (dependency, places of the data times that it waits for)."""
-    resolved: dict[tuple[tuple[_Scope, ...], int, int, int], _Places] = {}
+    resolved: dict[tuple[tuple[_Scope, ...], int, int, int, int], _Places] = {}
     for w in wanted:
         moment, found = moments.place(w.data_time), []
         for rule in rules.get(w.task_id, ()):
             # Schedules are shared: the same object, the same schedule. Hashing one takes longer than all else here.
-            key = (rule.scopes, id(w.schedule), moment, id(rule.schedule))
+            key = (rule.scopes, id(w.schedule), moment, id(rule.schedule), id(rule.generated))
             places = resolved.get(key)
             if places is None:
                 times = _resolved(rule.scopes, w.schedule, w.data_time, rule.schedule)
-                never = frozenset(moments.place(time) for time, exists in times if not exists)
+                never = frozenset(
+                    moments.place(time) for time, exists in times if not exists or _never_comes(rule, time)
+                )
                 places = resolved[key] = _Places([moments.place(time) for time, _ in times], never)
             found.append((rule, places))
         yield found
+
+
+def _never_comes(rule: _Rule, time: dt.datetime) -> bool:
+    """Whether only a plan could make the instance of this data time."""
+    return rule.generated is not rule.schedule and never_comes(rule.generated, time)
 
 
 _PREVIOUS = """
