@@ -7,8 +7,6 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from simpleeval import DEFAULT_OPERATORS, EvalWithCompoundTypes, InvalidExpression
-
 MOST_CHARACTERS: Final = 1000
 MOST_NODES: Final = 200
 
@@ -85,6 +83,9 @@ def holds(expression: str, parameters: Mapping[str, str]) -> bool:
     """
     _parsed(expression)
     known = {name: _value(text) for name, text in parameters.items()}
+    # Here, because only branch tasks need it: every worker imports this module.
+    from simpleeval import DEFAULT_OPERATORS, EvalWithCompoundTypes, InvalidExpression
+
     evaluator = EvalWithCompoundTypes(
         operators={
             **{kind: DEFAULT_OPERATORS[kind] for kind in _OPERATORS},

@@ -16,6 +16,7 @@ from instances.engine.logs import LogWriter
 from instances.models import Execution, Instance, LogChunk, StateChange
 from tests.engine import harness
 from tests.engine.harness import JANUARY, _django_db_helper, due, good, started
+from weops.celery import app
 
 __all__ = ["_django_db_helper"]
 pytestmark = [pytest.mark.engine, pytest.mark.django_db(transaction=True)]
@@ -183,6 +184,15 @@ class TestSealing:
         Execution.objects.update(run_started_at=JANUARY, run_ended_at=JANUARY, ended_at=JANUARY)
         assert maintenance.seal_left_logs(seconds=-1) == 0
         assert maintenance.seal_left_logs() == 1
+
+    def test_beat_has_it_done_twice_a_minute(self, running: Any) -> None:
+        put(running.execution_id, "begin\n")
+        lifecycle.finish([good(running)])
+        Execution.objects.update(run_started_at=JANUARY, run_ended_at=JANUARY, ended_at=JANUARY)
+        [planned] = [one for one in app.conf.beat_schedule.values() if one["task"] == "weops.left_logs"]
+        assert planned["schedule"] <= 30
+        app.tasks[planned["task"]]()
+        assert not LogChunk.objects.exists()
 
     def test_one_that_cannot_be_sealed_does_not_hold_up_the_others(
         self, monkeypatch: pytest.MonkeyPatch
