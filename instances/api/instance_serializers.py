@@ -7,7 +7,6 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from instances.engine import errors, secrets
-from instances.insight.shown import written_code
 from instances.models import Execution, Instance
 from weops.api.fields import RowSerializer, Sparse, name_of
 
@@ -82,21 +81,34 @@ class InstanceSerializer(RowSerializer):
 
 
 class ErrorSerializer(serializers.Serializer):
-    """From the catalogue of errors."""
+    """What made it fail, as diagnosed, from the catalogue of errors."""
 
     code = serializers.CharField()
     title = serializers.CharField()
+    message = serializers.CharField(help_text="What was said this time.")
     causes = serializers.ListField(child=serializers.CharField())
     advice = serializers.CharField()
+    retryable = serializers.BooleanField()
 
 
 class InstanceDetailSerializer(InstanceSerializer):
     error = serializers.SerializerMethodField()
+    for_each = serializers.IntegerField(
+        source="for_each_id",
+        read_only=True,
+        allow_null=True,
+        help_text="Of an inner one: whose traversal it is in.",
+    )
+    overrides = serializers.SerializerMethodField()
 
     class Meta(InstanceSerializer.Meta):
         fields = (
             *InstanceSerializer.Meta.fields,
             "error",
+            "for_each",
+            "trigger_policy",
+            "fails_with_upstream",
+            "not_taken",
             "pending_upstream",
             "not_before",
             "wait_since",
@@ -107,15 +119,17 @@ class InstanceDetailSerializer(InstanceSerializer):
         )
         read_only_fields = fields
 
-    def to_representation(self, instance: Instance) -> Any:
-        """With the values of secrets masked."""
-        return secrets.masked(super().to_representation(instance), secrets.masker_of(instance.task_id))
-
     @extend_schema_field(ErrorSerializer(allow_null=True))
     def get_error(self, instance: Instance) -> Any:
         """What the error code means, its possible causes and what to do."""
-        found = errors.explain(instance.error_code) if instance.error_code else None
-        return ErrorSerializer(found).data if found else None
+        return errors.told(instance.error_code, instance.error_message)
+
+    @extend_schema_field(serializers.DictField())
+    def get_overrides(self, instance: Instance) -> Any:
+        """Parameters that an operation set for this life, without the values of secrets."""
+        if not instance.overrides:
+            return {}
+        return secrets.masked(instance.overrides, secrets.masker_of(instance.task_id))
 
 
 class ExecutionSerializer(RowSerializer):
@@ -158,35 +172,37 @@ class ExecutionSerializer(RowSerializer):
 
 
 class ExecutionDetailSerializer(ExecutionSerializer):
-    """With the code and the parameters that it ran with, the values of secrets masked."""
+    """With what it ran and what it gave, without the values of secrets."""
 
-    code = serializers.SerializerMethodField()
+    error = serializers.SerializerMethodField()
+    code = serializers.CharField(
+        source="ran.code", read_only=True, help_text="As it ran, parameters filled in."
+    )
+    parameters = serializers.DictField(source="ran.parameters", read_only=True)
+    written_parameters = serializers.DictField(source="ran.written", read_only=True)
+    code_problem = serializers.CharField(
+        source="ran.problem", read_only=True, help_text="Why parameters cannot be filled in; else empty."
+    )
+    outputs = serializers.DictField(
+        source="ran.outputs", read_only=True, help_text="Output parameters that it gave its children."
+    )
 
     class Meta(ExecutionSerializer.Meta):
-        fields: Any = (*ExecutionSerializer.Meta.fields, "code", "parameters")
+        fields: Any = (
+            *ExecutionSerializer.Meta.fields,
+            "error",
+            "code",
+            "code_problem",
+            "parameters",
+            "written_parameters",
+            "outputs",
+        )
         read_only_fields = fields
 
-    def get_code(self, execution: Execution) -> str:
-        """As it was submitted, with the values of secrets masked."""
-        return written_code(execution)
-
-    def to_representation(self, instance: Execution) -> Any:
-        mask = secrets.masker_of(instance.instance.task_id, instance.pk)
-        return secrets.masked(super().to_representation(instance), mask)
-
-
-class EdgeSerializer(Sparse):
-    """One dependency of an instance. `instance` is null as long as there is none for the data time."""
-
-    task = serializers.IntegerField(source="task_id")
-    task_name = serializers.CharField(allow_null=True)
-    data_time = serializers.DateTimeField()
-    instance = serializers.IntegerField(source="instance_id", allow_null=True)
-    state = serializers.CharField(allow_null=True)
-    is_self = serializers.BooleanField(help_text="The previous period of the same task.")
-    satisfied_at = serializers.DateTimeField(allow_null=True)
-    waived = serializers.BooleanField(help_text="Not checked in the present life.")
-    removed_at = serializers.DateTimeField(allow_null=True)
+    @extend_schema_field(ErrorSerializer(allow_null=True))
+    def get_error(self, execution: Execution) -> Any:
+        """What made it fail, its possible causes and what to do."""
+        return errors.told(execution.error_code, execution.error_message)
 
 
 class ChangeSerializer(Sparse):

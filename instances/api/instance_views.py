@@ -5,25 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Prefetch
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from instances.api import export, lineage, logs
+from instances.api import export, logs
+from instances.api import insight_serializers as found_shapes
 from instances.api import instance_serializers as shapes
+from instances.engine.secrets import masker_of
 from instances.filters import InstanceFilter
+from instances.insight import changed, traversals
+from instances.insight.gantt import of_rows
+from instances.insight.lineage import MOST_LAYERS, lineage
+from instances.insight.shown import shown
 from instances.insight.why import why
 from instances.models import Execution, Instance, StateChange, TaskVersion
+from instances.models.traversal import TraversalState
 from instances.operations import records
 from instances.operations.acknowledging import acknowledgements
 from weops.api.filtering import FormFilters
-from weops.api.views import SOURCE, Rows, user_of
+from weops.api.views import LIST_SECONDS, SOURCE, Rows, number, user_of
 from weops.console.folders import folder_paths
+from weops.console.paging import time_limit
 
 READ = ("get", "head", "options")
 # The columns of related rows that are shown; code and parameters of tasks may be large.
@@ -37,40 +45,6 @@ _OF_RELATED = (
     "resource_group__name",
 )
 _COLUMNS = [one.name for one in Instance._meta.concrete_fields if one.name not in ("application_parameters",)]
-
-
-class NodeSerializer(serializers.Serializer):
-    """Hidden: of a project that you do not see."""
-
-    id = serializers.IntegerField()
-    level = serializers.IntegerField(help_text="0 is the instance itself, negative is upstream.")
-    task = serializers.IntegerField()
-    task_name = serializers.CharField(allow_null=True)
-    project_name = serializers.CharField(allow_null=True)
-    data_time = serializers.DateTimeField()
-    state = serializers.CharField()
-    error_code = serializers.CharField()
-    hidden = serializers.BooleanField()
-
-
-class LineageEdgeSerializer(serializers.Serializer):
-    """`instance` waits for `upstream`, which is null as long as it is not generated."""
-
-    instance = serializers.IntegerField()
-    upstream = serializers.IntegerField(allow_null=True)
-    upstream_task = serializers.IntegerField()
-    upstream_task_name = serializers.CharField(allow_null=True)
-    upstream_data_time = serializers.DateTimeField()
-    is_self = serializers.BooleanField()
-    satisfied_at = serializers.DateTimeField(allow_null=True)
-    waived = serializers.BooleanField()
-    removed_at = serializers.DateTimeField(allow_null=True)
-
-
-class LineageSerializer(serializers.Serializer):
-    nodes = NodeSerializer(many=True)
-    edges = LineageEdgeSerializer(many=True)
-    cut = serializers.BooleanField(help_text="There is more than is shown.")
 
 
 class Instances(Rows):
@@ -130,28 +104,82 @@ class Instances(Rows):
         return Response(why(self.get_object(), user_of(request)).as_json())
 
     @extend_schema(
-        responses=LineageSerializer,
+        responses=found_shapes.GraphSerializer,
         filters=False,
         parameters=[
-            OpenApiParameter("direction", enum=["upstream", "downstream"], default="upstream"),
-            OpenApiParameter(
-                "levels",
-                {"type": "integer", "minimum": 1, "maximum": lineage.MOST_LEVELS, "default": 1},
-            ),
+            OpenApiParameter(name, {"type": "integer", "minimum": 0, "maximum": MOST_LAYERS, "default": 1})
+            for name in ("up", "down")
         ],
     )
     @action(detail=True, filter_backends=[], pagination_class=None)
     def lineage(self, request: Request, **kwargs: Any) -> Response:
-        """What it waits for, or what waits for it, level by level."""
-        self._check_parameters({"direction", "levels"})
-        direction = request.query_params.get("direction", "upstream")
-        levels = request.query_params.get("levels", "1")
-        if direction not in ("upstream", "downstream"):
-            raise ValidationError({"direction": "Write upstream or downstream."})
-        if not (levels.isascii() and levels.isdecimal() and 1 <= int(levels[:6]) <= lineage.MOST_LEVELS):
-            raise ValidationError({"levels": f"Write a whole number from 1 to {lineage.MOST_LEVELS}."})
-        found = lineage.walk(self.get_object(), user_of(request), direction, int(levels))
-        return Response({"nodes": list(found.nodes.values()), "edges": found.edges, "cut": found.cut})
+        """The graph of what it waits for (`up` layers) and what waits for it (`down`), with places to draw it."""
+        self._check_parameters({"up", "down"})
+        up, down = (number(request, name, 1, MOST_LAYERS) for name in ("up", "down"))
+        return Response(lineage(self.get_object(), user_of(request), up=up, down=down).as_json())
+
+    @extend_schema(
+        responses=found_shapes.TimelineSerializer,
+        parameters=[OpenApiParameter("page", {"type": "integer", "minimum": 1, "default": 1})],
+    )
+    @action(detail=False, pagination_class=None)
+    def timeline(self, request: Request) -> Response:
+        """The first 2,000 that match the filters by data time, on one time line, with the chain that ends last."""
+        self._check_parameters({"page", *self._filter_names()})
+        page = number(request, "page", 1, 1_000, least=1)
+        with time_limit(LIST_SECONDS):
+            rows = self.filter_queryset(self.visible(Instance.objects.all()))
+            found = of_rows(rows, timezone.now(), page)
+        return Response(found_shapes.TimelineSerializer(found).data)
+
+    @extend_schema(
+        responses=found_shapes.TraversalsSerializer,
+        filters=False,
+        parameters=[
+            OpenApiParameter("after", {"type": "integer", "minimum": 0}, description="A traversal's number."),
+            OpenApiParameter("state", enum=TraversalState.values),
+        ],
+    )
+    @action(detail=True, filter_backends=[], pagination_class=None)
+    def traversals(self, request: Request, **kwargs: Any) -> Response:
+        """Of a For-each instance: its items by number, fifty at a time, and how far each is. Others have none."""
+        self._check_parameters({"after", "state"})
+        after = number(request, "after", -1, 2**31 - 1)
+        state = request.query_params.get("state", "")
+        if state and state not in TraversalState.values:
+            raise ValidationError({"state": f"Choose one of {', '.join(TraversalState.values)}."})
+        instance = self.get_object()
+        found = traversals.listed(instance.pk, after, [state] if state else [])
+        if found is None:
+            return Response({"counts": None, "results": [], "after": None})
+        mask = masker_of(instance.task_id)
+        return Response(found_shapes.TraversalsSerializer(found, context={"mask": mask}).data)
+
+    @extend_schema(
+        operation_id="instances_traversal_retrieve",
+        responses=found_shapes.DrawnSerializer,
+        filters=False,
+        parameters=[OpenApiParameter("number", {"type": "integer", "minimum": 0}, OpenApiParameter.PATH)],
+    )
+    @action(
+        detail=True, filter_backends=[], pagination_class=None, url_path="traversals/(?P<number>[0-9]{1,9})"
+    )
+    def traversal(self, request: Request, **kwargs: Any) -> Response:
+        """The inner tasks of one traversal, in an order in which each comes after those that it follows."""
+        self._check_parameters(())
+        instance = self.get_object()
+        found = traversals.drawn(instance.pk, int(kwargs["number"]))
+        if found is None:
+            raise Http404
+        row = found.row
+        said = {
+            "number": row.number,
+            "item": masker_of(instance.task_id).mask_text(row.item),
+            "state": row.state,
+            "old": found.is_old,
+            "steps": [step for layer in found.layers for step in layer],
+        }
+        return Response(found_shapes.DrawnSerializer(said).data)
 
     @extend_schema(responses=shapes.ChangeSerializer(many=True), filters=False)
     @action(detail=True, filter_backends=[], pagination_class=None)
@@ -175,15 +203,34 @@ class Executions(Rows):
         return shapes.ExecutionSerializer if self.action == "list" else shapes.ExecutionDetailSerializer
 
     def rows(self) -> Any:
-        versions = TaskVersion.objects.only("number", "code")
-        if self.action == "list":
-            versions = TaskVersion.objects.only("number")
-        return super().rows().prefetch_related(Prefetch("version", versions))
+        if self.action == "retrieve":
+            return super().rows().select_related("version")
+        return super().rows().prefetch_related(Prefetch("version", TaskVersion.objects.only("number")))
+
+    def decorate(self, page: list[Any]) -> list[Any]:
+        if self.action == "retrieve":
+            for execution in page:
+                execution.ran = shown(execution.instance, execution)
+        return page
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         if not request.query_params.get("instance"):
             raise ValidationError({"instance": "Say of which instance: ?instance=17."})
         return super().list(request, *args, **kwargs)
+
+    @extend_schema(
+        responses={(200, "application/json"): OpenApiTypes.OBJECT},
+        filters=False,
+    )
+    @action(detail=True, filter_backends=[], pagination_class=None)
+    def changes(self, request: Request, **kwargs: Any) -> Response:
+        """What is different from the last run of the task that succeeded: code, parameters, upstream, operations, log."""
+        self._check_parameters(())
+        seen = self.get_object()
+        execution = changed.of_failed(seen.pk, seen.instance)
+        if execution is None:
+            raise Http404
+        return Response(changed.as_json(changed.compare(execution, user_of(request))))
 
     @extend_schema(
         responses=shapes.LogPageSerializer,

@@ -11,9 +11,11 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from instances.api.insight_serializers import BoardSerializer
 from instances.engine.states import State
 from instances.filters import count_states
 from instances.insight import workers
+from instances.insight.board import board
 from instances.models import Instance, OperationRecord
 from instances.operations import backfill
 from instances.operations.records import UNFINISHED
@@ -53,3 +55,13 @@ class Overview(Actions):
                 "backfills": sum(plan.unfinished for plan in backfill.visible(user).order_by("-id")[:200]),
             }
         return Response(found)
+
+
+class Blockers(Actions):
+    """What holds up everything that waits."""
+
+    @extend_schema(responses=forced_singular_serializer(BoardSerializer))
+    def list(self, request: Request) -> Response:
+        """The topmost blockers, the one that holds up most instances first, with what helps."""
+        with time_limit(LIST_SECONDS):
+            return Response(board(user_of(request)).as_json())

@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.db.models import Prefetch
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
@@ -12,6 +13,8 @@ from rest_framework.response import Response
 
 from instances import definitions, task_operations
 from instances.api import definition_serializers as shapes
+from instances.api.insight_serializers import GridSerializer
+from instances.insight.grid import grid
 from instances.insight.names import Names
 from instances.models import Dependency, Task, TaskVersion, Workflow
 from instances.operations.parsing import flag, only
@@ -20,7 +23,8 @@ from instances.task_definitions import TASKS, WORKFLOWS
 from instances.task_operations import ChangeOwner, Outcome, Pause, Resume, Submit, TakeOffline, TaskOperation
 from weops.api.errors import Wrong
 from weops.api.fields import LARGEST, WithReason
-from weops.api.views import SOURCE, Actions, Defined, Rows, read_body, user_of
+from weops.api.views import LIST_SECONDS, SOURCE, Actions, Defined, Rows, number, read_body, user_of
+from weops.console.paging import time_limit
 from weops.projects import access
 from weops.projects.access import Right
 from weops.projects.models import Secret
@@ -70,6 +74,7 @@ class Tasks(Defined):
         "id": ["in"],
         "workflow__project": ["exact"],
         "workflow": ["exact"],
+        "for_each": ["exact"],
         "folder": ["exact"],
         "name": ["exact", "icontains"],
         "status": ["exact"],
@@ -119,6 +124,25 @@ class Tasks(Defined):
         if not outcome.done:
             raise _refused(outcome, operation, task, request)
         return Response(OutcomeSerializer(outcome).data, status=201)
+
+    @extend_schema(
+        responses=GridSerializer,
+        parameters=[
+            OpenApiParameter("page", {"type": "integer", "minimum": 1, "default": 1}),
+            OpenApiParameter("before", OpenApiTypes.DATETIME, description="Data times before this one."),
+        ],
+    )
+    @action(detail=False, pagination_class=None)
+    def grid(self, request: Request) -> Response:
+        """Tasks that match the filters by their newest data times: how each instance stands. Forty tasks a page."""
+        self._check_parameters({"page", "before", *self._filter_names()})
+        before = None
+        if text := request.query_params.get("before"):
+            before = serializers.DateTimeField().run_validation(text)
+        page = number(request, "page", 1, 100_000, least=1)
+        tasks = self.filter_queryset(self.visible(Task.objects.order_by("workflow_id", "name")))
+        with time_limit(LIST_SECONDS):
+            return Response(GridSerializer(grid(tasks, page, before)).data)
 
     @extend_schema(responses=shapes.OccurrenceSerializer(many=True), filters=False)
     @action(detail=True, pagination_class=None, filter_backends=[])

@@ -46,7 +46,7 @@ def sales(transactional_db: None, live_server: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("WEOPS_URL", live_server.url)
     monkeypatch.setenv("WEOPS_TOKEN", text)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    execution = make_execution(failed, "failed")
+    execution = make_execution(failed, "failed", error_code="EXIT_NONZERO", error_message="It ended with 1.")
     return SimpleNamespace(
         project=project,
         task=task,

@@ -135,15 +135,16 @@ def test_why_and_history_and_lineage(world: SimpleNamespace, api: Api) -> None:
     client = api(VERA)
     assert client.get(f"{LIST}{child.pk}/why/").json()["causes"][0]["code"]
     assert client.get(f"{LIST}{child.pk}/history/").json() == []
-    found = client.get(f"{LIST}{child.pk}/lineage/", {"levels": 3}).json()
-    nodes = {one["id"]: one for one in found["nodes"]}
-    assert set(nodes) == {child.pk, parent.pk, hidden.pk}
-    assert nodes[hidden.pk]["hidden"]
-    assert nodes[hidden.pk]["task_name"] is None
+    found = client.get(f"{LIST}{child.pk}/lineage/", {"up": 3}).json()
+    nodes = {one["id"]: one for one in found["nodes"] if not one.get("locked")}
+    assert set(nodes) == {child.pk, parent.pk}
+    assert [nodes[parent.pk]["level"], nodes[child.pk]["level"]] == [-1, 0]
+    assert [one["state"] for one in found["nodes"] if one.get("locked")] == ["locked"]
+    assert {edge["to"] for edge in found["edges"]} == {found["focus"]}
     assert "foreign" not in json.dumps(found)
-    down = client.get(f"{LIST}{parent.pk}/lineage/", {"direction": "downstream"}).json()
+    down = client.get(f"{LIST}{parent.pk}/lineage/", {"up": 0}).json()
     assert {one["id"] for one in down["nodes"]} == {child.pk, parent.pk}
-    assert client.get(f"{LIST}{parent.pk}/lineage/", {"levels": 0}).status_code == 400
+    assert client.get(f"{LIST}{parent.pk}/lineage/", {"up": 31}).status_code == 400
 
 
 # Executions and logs
@@ -161,7 +162,7 @@ def test_executions_with_what_they_ran(world: SimpleNamespace, api: Api, executi
     client = api(VERA)
     assert ids(client.get("/api/v1/executions/", {"instance": execution.instance_id})) == [execution.pk]
     assert client.get("/api/v1/executions/").status_code == 400
-    assert client.get(f"/api/v1/executions/{execution.pk}/").json()["code"] == "echo ${yyyyMMdd}"
+    assert client.get(f"/api/v1/executions/{execution.pk}/").json()["code"] == "echo 20260325"
     assert api(EVE).get(f"/api/v1/executions/{execution.pk}/").status_code == 404
 
 

@@ -130,8 +130,13 @@ TABLE: dict[str, Case] = {
     "GET instances-why": Case(MEMBERS, "instances"),
     "GET instances-history": Case(MEMBERS, "instances"),
     "GET instances-lineage": Case(MEMBERS, "instances"),
+    "GET instances-timeline": Case(EVERYBODY),
+    "GET instances-traversals": Case(MEMBERS, "instances"),
+    "GET instances-traversal": Case(MEMBERS, "for_each_instances"),
+    "GET tasks-grid": Case(EVERYBODY),
     "GET executions-list": Case(EVERYBODY, query=lambda t: f"?instance={t.instances}"),
     "GET executions-detail": Case(MEMBERS, "executions"),
+    "GET executions-changes": Case(MEMBERS, "executions"),
     "GET executions-log": Case(MEMBERS, "executions"),
     "GET executions-raw-log": Case(MEMBERS, "executions"),
     "GET executions-stream-log": Case(MEMBERS, "executions", also=(501,)),
@@ -156,6 +161,7 @@ TABLE: dict[str, Case] = {
     "POST backfills-resume": Case(OPERATORS, "backfills", also=(409,)),
     "POST backfills-stop": Case(OPERATORS, "backfills", also=(409,)),
     "GET overview-list": Case(EVERYBODY),
+    "GET blockers-list": Case(EVERYBODY),
     **_defined(
         "events", AUTHORS, lambda t: {"project": t.projects, "name": "n"}, {"description": "w"}, "free_event"
     ),
@@ -228,7 +234,8 @@ def ours(world: SimpleNamespace, api: Callable[..., APIClient]) -> SimpleNamespa
 def _address(name: str, case: Case, ours: Any) -> str:
     pattern = next(one for one in router.urls if one.name == name)
     keys = list(pattern.pattern.regex.groupindex)
-    return reverse(f"api:{name}", kwargs={key: getattr(ours, case.row) for key in keys}) + case.query(ours)
+    named = {key: 0 if key == "number" else getattr(ours, case.row) for key in keys}
+    return reverse(f"api:{name}", kwargs=named) + case.query(ours)
 
 
 def _ask(client: Any, method: str, address: str, body: Any) -> Any:

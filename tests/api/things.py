@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from events.models import EventInstance, Listener, Stray
-from instances.models import Instance, OperationRecord
+from instances.models import ForEachRun, Instance, OperationRecord, Traversal
 from instances.operations import backfill
 from tests import factories
 from tests.admin.rows import make_execution, make_instance
@@ -34,6 +34,29 @@ def make_alarm(failed: Instance, rule: Rule | None = None, **values: Any) -> Mes
             **values,
         }
     )
+
+
+def make_traversed(workflow: Any, item: str = "north") -> Instance:
+    """A For-each instance that runs, with one traversal of two inner tasks, the first of which has succeeded."""
+    outer = factories.make_task(workflow, task_type="FOR_EACH", code=f'["{item}"]')
+    first, second = (factories.make_task(workflow, for_each=outer) for _ in range(2))
+    found = make_instance(outer, "running", execution_id=0)
+    now = found.created_at
+    run = ForEachRun.objects.create(
+        instance=found,
+        execution_id=0,
+        spec={},
+        dag=[[first.pk, []], [second.pk, [first.pk]]],
+        parameters={},
+        total=1,
+        active=1,
+        started_at=now,
+    )
+    Traversal.objects.create(
+        for_each=found, number=0, execution_id=run.execution_id, item=item, state="active", started_at=now
+    )
+    make_instance(first, "success", for_each_id=found.pk, traversal="0")
+    return found
 
 
 def things(world: Any, side: Any) -> SimpleNamespace:
@@ -87,6 +110,7 @@ def things(world: Any, side: Any) -> SimpleNamespace:
         stray=Stray.objects.create(
             firing=fired.firing, name="redy", data_time="20260325", reason=Stray.Reason.UNKNOWN
         ).pk,
+        for_each_instances=make_traversed(side.workflow).pk,
         alarm_rules=rule.pk,
         alarm_channels=channel.pk,
         alarm_messages=make_alarm(failed, rule).pk,

@@ -36,6 +36,7 @@ _NOUNS = (
     (r"backfills/(?P<plan>[0-9]{1,18})/runs", backfill_views.BackfillRuns),
     ("backfills", backfill_views.Backfills),
     ("overview", overview.Overview),
+    ("blockers", overview.Blockers),
     ("events", events.Events),
     ("listeners", events.Listeners),
     (r"event-instances/(?P<event_instance>[0-9]{1,18})/consumptions", events.Consumptions),

@@ -143,6 +143,10 @@ class Listed(ViewSetMixin, Door, GenericAPIView):
 class Rows(Listed):
     """With each row at an address of its own."""
 
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Filters are for lists; what a list leaves out by default has an address all the same."""
+        return queryset if self.detail else super().filter_queryset(queryset)
+
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         self._check_parameters({"fields"})
         (row,) = self.decorate([self.get_object()])
@@ -206,6 +210,16 @@ class Defined(Rows):
     def _shown(self, row: Any) -> Any:
         (fresh,) = self.decorate([self.rows().get(pk=row.pk)])
         return self.get_serializer(fresh).data
+
+
+def number(request: Request, name: str, default: int, most: int, least: int = 0) -> int:
+    """A whole number in the address. Raises ValidationError."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18 and least <= int(text) <= most):
+        raise ValidationError({name: f"Write a whole number from {least} to {most}."})
+    return int(text)
 
 
 def refuse_unknown(serializer: Any, given: Any) -> None:
