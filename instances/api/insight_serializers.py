@@ -1,11 +1,11 @@
 """What is found out about instances, as JSON: the graph of lineage, blockers, traversals, time line."""
 
+from dataclasses import asdict
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from instances.insight.grid import Cell
+from instances.insight.grid import Grid
 from instances.insight.traversals import ListedTraversal, Step
 
 
@@ -189,6 +189,9 @@ class TimelineSerializer(serializers.Serializer):
 
 
 class CellSerializer(serializers.Serializer):
+    """An instance; a data time that a task has none of is left out."""
+
+    data_time = serializers.DateTimeField()
     id = serializers.IntegerField()
     state = serializers.CharField()
     error_code = serializers.CharField()
@@ -196,21 +199,9 @@ class CellSerializer(serializers.Serializer):
 
 
 class GridRowSerializer(serializers.Serializer):
-    task = serializers.SerializerMethodField()
-    task_name = serializers.SerializerMethodField()
-    cells = serializers.SerializerMethodField()
-
-    def get_task(self, row: Any) -> int:
-        return int(row[0].pk)
-
-    def get_task_name(self, row: Any) -> str:
-        return str(row[0].name)
-
-    @extend_schema_field(serializers.ListField(child=CellSerializer(allow_null=True)))
-    def get_cells(self, row: Any) -> list[Any]:
-        """One for each of `times`; null: the task has no instance then."""
-        cells: list[Cell | None] = row[1]
-        return [CellSerializer(cell).data if cell else None for cell in cells]
+    task = serializers.IntegerField()
+    task_name = serializers.CharField()
+    cells = CellSerializer(many=True)
 
 
 class GridSerializer(serializers.Serializer):
@@ -220,3 +211,19 @@ class GridSerializer(serializers.Serializer):
     rows = GridRowSerializer(many=True)
     pages = serializers.IntegerField()
     earlier = serializers.DateTimeField(allow_null=True, help_text="Send it as `before` for earlier ones.")
+
+    def to_representation(self, found: Grid) -> Any:
+        rows = [
+            {
+                "task": task.pk,
+                "task_name": task.name,
+                "cells": [
+                    {**asdict(cell), "data_time": time}
+                    for time, cell in zip(found.times, cells, strict=True)
+                    if cell
+                ],
+            }
+            for task, cells in found.rows
+        ]
+        said = {"times": found.times, "rows": rows, "pages": found.pages, "earlier": found.earlier}
+        return super().to_representation(said)
