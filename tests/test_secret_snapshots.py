@@ -135,14 +135,35 @@ def test_options_of_operations_on_the_page(worker: Runtime) -> None:
     [day] = due(code="true")
     day.task.secrets.add(make.make_secret(day.project, "TOKEN", VALUE))
     record = OperationRecord.objects.create(
-        kind="rerun", source="admin", options={"parameters": {"a": VALUE}}, total=1
+        kind="rerun",
+        source="admin",
+        options={"parameters": {"a": VALUE}},
+        total=1,
+        project_ids=[day.project_id],
     )
-    OperationItem.objects.create(operation=record, instance_id=day.pk, outcome="done", from_state="failed")
+    OperationItem.objects.create(
+        operation=record,
+        instance_id=day.pk,
+        outcome="done",
+        from_state="failed",
+        before={"overrides": {}},
+        after={"overrides": {"a": VALUE}},
+    )
     client = Client()
-    client.force_login(make.make_user(make.PETRA, project=day.project))
-    text = client.get(reverse("admin:instances_instance_change", args=(day.pk,))).content.decode()
-    assert "Rerun" in text
-    assert VALUE not in text
+    user = make.make_user(make.PETRA, project=day.project)
+    client.force_login(user)
+    _, token = tokens.issue(user, "test")
+    api = {"Authorization": f"Bearer {token}"}
+    for address, needed in (
+        (reverse("admin:instances_instance_change", args=(day.pk,)), "a = ***"),
+        (reverse("admin:instances_operationrecord_change", args=(record.pk,)), "a = ***"),
+        (reverse("admin:instances_operationrecord_changelist"), "a = ***"),
+        ("/api/v1/operations/", '"parameters":{"a":"***"}'),
+        (f"/api/v1/operations/{record.pk}/", '"parameters":{"a":"***"}'),
+    ):
+        text = client.get(address, headers=api if address.startswith("/api") else {}).content.decode()
+        assert needed in html.unescape(text), address
+        assert VALUE not in text, address
 
 
 def test_a_secret_taken_from_the_task_stays_hidden_where_it_was_used(worker: Runtime) -> None:

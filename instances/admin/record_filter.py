@@ -3,6 +3,7 @@
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from instances.insight.shown import hide_options
 from instances.models import Instance, OperationRecord
 from instances.record_filters import RecordFilter, visible_items
 from weops.console.changelist import FilteredChangeList
@@ -31,5 +32,6 @@ class RecordChangeList(FilteredChangeList):
         )
         rows = Instance.objects.filter(pk__in=of.values()).select_related("task")
         instances = {row.pk: row for row in rows.only("data_time", "task__name", "task__timezone")}
+        hide_options(self.result_list)
         for record in self.result_list:
             record.subject = instances.get(of.get(record.pk, 0))

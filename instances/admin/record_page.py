@@ -15,11 +15,14 @@ from django.utils.safestring import SafeString
 from instances import operations
 from instances.admin.looks import OPERATION_LOOKS, state_badge
 from instances.admin.operate_words import option_words
+from instances.engine.secrets import masked
+from instances.insight.shown import hide_options
 from instances.insight.workers import alive_workers
 from instances.kinds import Kind, look_up
 from instances.models import Instance, OperationItem, OperationRecord
 from instances.models.operation import ItemOutcome, OperationState
 from instances.record_filters import SOURCES, operator_of, visible_items
+from instances.runners.masker import Masker
 from weops.console.present import badge, plain_time, span, stamp
 from weops.projects import access
 from weops.projects.access import AnyUser
@@ -102,6 +105,7 @@ def build(record: OperationRecord, user: Any, query: QueryDict) -> RecordPage:
     """Reads the page; `query` has the page's parameters `outcome` and `after`."""
     on_instances = record.kind in operations.kinds()
     unfinished = record.state in UNFINISHED
+    mask = hide_options([record])
     return RecordPage(
         record=record,
         kind=look_up(record.kind),
@@ -113,7 +117,7 @@ def build(record: OperationRecord, user: Any, query: QueryDict) -> RecordPage:
         took=span(record.finished_at - record.created_at) if record.finished_at else "",
         options=option_words(record.options),
         progress=progress(record),
-        outcomes=outcomes(record, user, query),
+        outcomes=outcomes(record, user, query, mask),
         undone_by=list(OperationRecord.objects.filter(undoes=record)),
         may_cancel=unfinished
         and on_instances
@@ -169,8 +173,9 @@ def _note(record: OperationRecord, settled: int, now: dt.datetime) -> str:
     return f"About {span(dt.timedelta(seconds=max(left, 1)))} left." if gone else ""
 
 
-def outcomes(record: OperationRecord, user: AnyUser, query: QueryDict) -> Outcomes:
-    """The page that begins after the instance with the id `after`, of one sort of `outcome` or of all."""
+def outcomes(record: OperationRecord, user: AnyUser, query: QueryDict, mask: Masker) -> Outcomes:
+    """The page that begins after the instance with the id `after`, of one sort of `outcome` or of all. `mask` hides what is
+    secret in it."""
     chosen = query.get("outcome", "")
     rows = visible_items(user).filter(operation=record).order_by("instance_id")
     if chosen in ItemOutcome.values:
@@ -184,7 +189,7 @@ def outcomes(record: OperationRecord, user: AnyUser, query: QueryDict) -> Outcom
     shown = found[:PAGE]
     more = {"outcome": chosen, "after": shown[-1].instance_id} if len(found) > PAGE else None
     return Outcomes(
-        lines=_lines(shown),
+        lines=_lines(shown, mask),
         outcome=chosen,
         tabs=_tabs(record, chosen),
         first=_address({"outcome": chosen}) if after else "",
@@ -216,12 +221,12 @@ def named_instances(ids: list[int]) -> dict[int, Instance]:
     return {row.pk: row for row in found}
 
 
-def _lines(items: list[OperationItem]) -> list[Line]:
+def _lines(items: list[OperationItem], mask: Masker) -> list[Line]:
     instances = named_instances([item.instance_id for item in items])
-    return [_line(item, instances.get(item.instance_id)) for item in items]
+    return [_line(item, instances.get(item.instance_id), mask) for item in items]
 
 
-def _line(item: OperationItem, instance: Instance | None) -> Line:
+def _line(item: OperationItem, instance: Instance | None, mask: Masker) -> Line:
     zone = instance.task.timezone if instance else ""
     return Line(
         item=item,
@@ -231,7 +236,7 @@ def _line(item: OperationItem, instance: Instance | None) -> Line:
         badge=badge(OPERATION_LOOKS, item.outcome),
         before=state_badge(item.from_state) if item.from_state else SafeString(""),
         after=state_badge(item.to_state) if item.to_state not in ("", item.from_state) else SafeString(""),
-        changes=changes(item.before, item.after),
+        changes=changes(masked(item.before, mask), masked(item.after, mask)),
     )
 
 

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from instances import operations
 from instances.api.choice import ChoiceSerializer, chosen
+from instances.insight.shown import hide_options
 from instances.kinds import ON_INSTANCES
 from instances.models import FrozenSet, OperationItem, OperationRecord
 from instances.operations.records import UNFINISHED, projects_of
@@ -148,6 +149,10 @@ class Operations(Rows):
 
     def visible(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         return visible_records(rows, self.request.user)
+
+    def decorate(self, page: Any) -> Any:
+        hide_options(page)
+        return page
 
     @extend_schema(responses=KindSerializer(many=True), filters=False)
     @action(detail=False, filter_backends=[], pagination_class=None)

@@ -38,8 +38,24 @@ SELECT s.* FROM projects_secret s WHERE s.id IN (
 def masker_of(task_id: int, *executions: int) -> Masker:
     """Hides in texts that people see the values of the task's secrets, of its For-each task's, and of those that these
     executions were given, as the values are now; one query. What cannot be decrypted cannot be looked for either."""
+    return _masker(Secret.objects.raw(_VALUES, {"task": task_id, "executions": list(executions)}))
+
+
+_OF_PROJECTS = """
+SELECT s.* FROM projects_secret s WHERE s.project_id = ANY(%(projects)s) OR s.project_id IN (
+    SELECT w.project_id FROM instances_task t JOIN instances_workflow w ON w.id = t.workflow_id WHERE t.id = ANY(%(tasks)s))
+"""
+
+
+def masker_of_projects(projects: Iterable[int], tasks: Iterable[int] = ()) -> Masker:
+    """Hides the values of all secrets of these projects, and of those that these tasks belong to; one query."""
+    chosen = {"projects": sorted(set(projects)), "tasks": sorted(set(tasks))}
+    return _masker(Secret.objects.raw(_OF_PROJECTS, chosen))
+
+
+def _masker(secrets: Iterable[Secret]) -> Masker:
     values: list[str] = []
-    for secret in Secret.objects.raw(_VALUES, {"task": task_id, "executions": list(executions)}):
+    for secret in secrets:
         for value in _revealed(secret):
             values += [value, *url_passwords(value)]
     return Masker(values)

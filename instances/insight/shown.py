@@ -4,15 +4,17 @@ Code and parameters of a run are kept as they were written, for the next run nee
 are read to be shown. Messages of errors and output parameters are masked before they are kept.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from instances.engine import secrets
 from instances.engine.parameters import ParameterError
 from instances.engine.snapshot import Rendered, rendered
-from instances.models import Execution, Instance
+from instances.models import Execution, Instance, OperationRecord
 from instances.runners.masker import Masker
+
+_PARAMETERS = {"parameters", "application_parameters"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,20 @@ def shown(instance: Instance, execution: Execution | None) -> Shown:
         secrets.masked(execution.parameters, mask),
         secrets.masked(execution.outputs or {}, mask),
     )
+
+
+def hide_options(records: Sequence[OperationRecord]) -> Masker:
+    """Masks the parameters that operations were asked for with, in these rows, which are read to be shown. One query for all
+    of them, none if no operation has parameters. The same mask hides what they made of instances."""
+    told = [one for one in records if isinstance(one.options, dict) and _PARAMETERS & one.options.keys()]
+    if not told:
+        return Masker([])
+    projects = {pk for one in told for pk in one.project_ids or ()}
+    tasks = {one.options["task"] for one in told if isinstance(one.options.get("task"), int)}
+    mask = secrets.masker_of_projects(projects, tasks)
+    for one in told:
+        one.options = secrets.masked(one.options, mask)
+    return mask
 
 
 def written_code(execution: Execution) -> str:
