@@ -7,6 +7,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from instances.admin.record_page import named_instances
+from instances.engine.secrets import masked
+from instances.insight.shown import hide_options
 from instances.kinds import look_up
 from instances.models import OperationItem, OperationRecord
 from instances.operations import records
@@ -57,6 +59,7 @@ def export_records(request: HttpRequest, rows: QuerySet[OperationRecord], words:
 
     def portion(last: int | None) -> tuple[list[list[Any]], int | None]:
         found = list((rows if last is None else rows.filter(pk__lt=last))[:PORTION])
+        hide_options(found)
         return [_record_cells(one) for one in found], found[-1].pk if found else None
 
     return stream_csv(request, "operations.csv", RECORD_COLUMNS, portion)
@@ -69,11 +72,12 @@ def export_items(
     asked: dict[str, Any] = {"of_operation": record.pk}
     _note(request, "export_outcomes", asked | ({"outcome": outcome} if outcome else {}))
     rows = rows.order_by("instance_id")
+    mask = hide_options([record])
 
     def portion(last: int | None) -> tuple[list[list[Any]], int | None]:
         found = list((rows if last is None else rows.filter(instance_id__gt=last))[:PORTION])
         instances = named_instances([one.instance_id for one in found])
-        cells = [_item_cells(one, instances.get(one.instance_id)) for one in found]
+        cells = [masked(_item_cells(one, instances.get(one.instance_id)), mask) for one in found]
         return cells, found[-1].instance_id if found else None
 
     return stream_csv(request, f"operation-{record.pk}.csv", ITEM_COLUMNS, portion)
