@@ -84,5 +84,6 @@ def clear() -> None:
     """Removes every task and all that came of it, so that no benchmark pays for another."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "TRUNCATE projects_project, projects_resourcegroup, instances_statechange, instances_frozenset CASCADE"
+            "TRUNCATE projects_project, projects_resourcegroup, instances_statechange, instances_frozenset, "
+            "instances_taskplace CASCADE"
         )

@@ -5,29 +5,25 @@ ten million instances. A value that means nothing shows an error and no rows, ne
 """
 
 import re
-from typing import Any
 
 from django import forms
-from django.core.exceptions import EmptyResultSet
-from django.db import connection
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext_lazy as _
 
-from instances.engine.states import State
 from instances.models import Instance, Task, Workflow
 from instances.models.choices import CYCLES, STATES, task_types
 from instances.models.instance import INSTANCE_TYPES
-from instances.operations.acknowledging import FAILURES, acknowledged
+from instances.operations.acknowledging import FAILURES, acknowledged, acknowledged_ids
 from weops.console.filter_bar import FilterForm, MomentField
 from weops.console.folders import folder_paths
-from weops.console.paging import COUNT_CAP
 from weops.projects import access
 from weops.projects.access import Right
 from weops.projects.choices import choosable
 from weops.projects.models import Folder, Project, ResourceGroup
 
 MOST_TASKS = 2_000
+MOST_IDS = 1_000
 
 
 class FolderChoice(forms.ModelChoiceField):
@@ -148,13 +144,17 @@ class InstanceFilter(FilterForm):
         if with_state and self.cleaned_data["state"]:
             queryset = queryset.filter(state__in=self.cleaned_data["state"])
         if self.cleaned_data["seen"]:
-            failures = queryset.filter(state__in=FAILURES)
-            queryset = failures.filter(
-                acknowledged() if self.cleaned_data["seen"] == "yes" else ~acknowledged()
-            )
+            queryset = self._seen(queryset.filter(state__in=FAILURES))
         if self.cleaned_data["q"]:
             queryset = queryset.filter(task_id__in=self._task_ids(self.cleaned_data["q"]))
         return queryset
+
+    def _seen(self, failures: QuerySet[Instance]) -> QuerySet[Instance]:
+        if self.cleaned_data["seen"] == "no":
+            return failures.filter(~acknowledged())
+        # What is acknowledged is usually little: its ids lead to it at once.
+        ids = acknowledged_ids(MOST_IDS + 1)
+        return failures.filter(acknowledged(), **({"pk__in": ids} if len(ids) <= MOST_IDS else {}))
 
     def _inner(self) -> Q:
         """Instances inside For-each tasks are many: they are shown when asked for."""
@@ -183,23 +183,3 @@ def named(text: str) -> Q:
         if number.isdecimal() and len(number) <= 18:
             condition |= Q(pk=int(number))
     return condition or Q(pk__in=[])
-
-
-ALL_STATES: tuple[str, ...] = tuple(state.value for state in State)
-
-
-def count_states(rows: QuerySet[Instance], cap: int = COUNT_CAP) -> dict[str, int]:
-    """{state: rows in it, at most cap + 1}, in one query that reads no more than that of each state."""
-    # Each part is SQL that the ORM made; values stay parameters.
-    parts: list[str] = []
-    values: list[Any] = []
-    for state in ALL_STATES:
-        try:
-            sql, parameters = rows.filter(state=state).values_list("pk")[: cap + 1].query.sql_with_params()
-        except EmptyResultSet:
-            return {}
-        parts.append(f"SELECT %s::text AS state, count(*) FROM ({sql}) AS part")  # noqa: S608
-        values += [state, *parameters]
-    with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join(parts), values)
-        return {state: count for state, count in cursor.fetchall() if count}

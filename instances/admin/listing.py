@@ -12,9 +12,10 @@ from django.utils.translation import gettext as _
 
 from instances.admin import list_columns
 from instances.admin.looks import STATE_LOOKS
-from instances.filters import ALL_STATES, InstanceFilter, count_states
+from instances.filters import InstanceFilter
 from instances.models import Instance
 from instances.operations.acknowledging import acknowledgements
+from instances.reading import ALL_STATES, Counts, count, page_ids
 from weops.console.changelist import FilteredChangeList
 from weops.console.folders import folder_paths
 from weops.console.paging import COUNT_CAP, CappedPaginator, mark_before, rows_before
@@ -111,6 +112,8 @@ class InstanceChangeList(FilteredChangeList):
     def read(self, request: HttpRequest) -> None:
         counts = self._count(request)
         self._sort(request.GET.get("sort", ""))
+        if self.sort == list_columns.NEWEST_FIRST:
+            self._read_page()
         super().read(request)
         if self.sort != list_columns.NEWEST_FIRST:
             # Marks are places in the order of the list itself.
@@ -130,14 +133,37 @@ class InstanceChangeList(FilteredChangeList):
         if name not in list_columns.SORTS or "before" in self.params:
             return
         known = getattr(self.queryset, "known_count", None)
-        if name != "data_time" and (known is None or known > COUNT_CAP):
+        more = getattr(self.queryset, "known_more", False)
+        if name != "data_time" and (known is None or known > COUNT_CAP or more):
             self.problem = _(
                 "More than %(cap)s instances match: narrow the filter to sort by this column."
-            ) % {"cap": f"{COUNT_CAP:,}"}
+            ) % {"cap": f"{min(known or 0, COUNT_CAP) if more else COUNT_CAP:,}"}
             return
         self.sort = asked
         self.queryset = self.queryset.order_by(*list_columns.ordering(asked))
+        self._know(known, more)
+
+    def _know(self, known: int | None, more: bool) -> None:
         self.queryset.known_count = known  # type: ignore[attr-defined]
+        self.queryset.known_more = more  # type: ignore[attr-defined]
+
+    def _read_page(self) -> None:
+        """Leaves the rows of the page alone in the queryset; what it saw of the list makes the count better."""
+        known = getattr(self.queryset, "known_count", None)
+        more = getattr(self.queryset, "known_more", False)
+        offset = (self.page_num - 1) * self.list_per_page
+        if not 0 <= offset < COUNT_CAP:
+            return
+        ids = page_ids(self.queryset, self.list_per_page + 1, offset)
+        seen = offset + len(ids) if ids else 0
+        if known is None:
+            # After a mark nothing was counted.
+            more = len(ids) > self.list_per_page
+        elif more:
+            more = len(ids) > self.list_per_page or (not ids and offset > 0)
+        self.queryset = self.queryset.filter(pk__in=ids[: self.list_per_page])
+        self.queryset.is_page = True  # type: ignore[attr-defined]
+        self._know(max(known or 0, seen), more)
 
     @property
     def heads(self) -> list[Head]:
@@ -168,15 +194,15 @@ class InstanceChangeList(FilteredChangeList):
             for value, label in offered
         )
 
-    def _count(self, request: HttpRequest) -> dict[str, int]:
-        """{state: filtered rows in it, whatever states are chosen}; tells the paginator what it need not count again."""
+    def _count(self, request: HttpRequest) -> Counts:
+        """Filtered rows of every state, whatever states are chosen; tells the paginator what it need not count again."""
         form = self.filter_form
         if not form.is_valid():
-            return {}
-        counts = count_states(form.apply(self.root_queryset.order_by(), with_state=False))
+            return Counts()
+        counts = count(form.apply(self.root_queryset.order_by(), with_state=False), COUNT_CAP)
         if not request.GET.get("before"):
             chosen = form.cleaned_data["state"] or ALL_STATES
-            self.queryset.known_count = sum(counts.get(state, 0) for state in chosen)  # type: ignore[attr-defined]
+            self._know(sum(counts.found.get(state, 0) for state in chosen), bool(counts.more & {*chosen}))
         return counts
 
     @property
@@ -186,7 +212,8 @@ class InstanceChangeList(FilteredChangeList):
             return "all"
         paginator = self.paginator
         found = paginator.found if isinstance(paginator, CappedPaginator) else self.result_count
-        return capped(found, COUNT_CAP) if found > len(self.result_list) else ""
+        more = getattr(self.queryset, "known_more", False)
+        return capped(found, COUNT_CAP, more) if found > len(self.result_list) else ""
 
     def _name_folders(self) -> None:
         paths = folder_paths(instance.folder_id for instance in self.result_list)
@@ -200,15 +227,15 @@ def _toggled(chosen: list[str], value: str, several: bool) -> list[str]:
     return [*chosen, value] if several else [value]
 
 
-def tiles(changelist: InstanceChangeList, counts: dict[str, int]) -> list[StateCount]:
+def tiles(changelist: InstanceChangeList, counts: Counts) -> list[StateCount]:
     """The strip above the list: every state with its count, which stops at the cap."""
     form = changelist.filter_form
     chosen = set(form.cleaned_data.get("state", ())) if form.is_valid() else set()
     return [
         StateCount(
             look=STATE_LOOKS[state],
-            count=capped(counts.get(state, 0), COUNT_CAP),
-            some=counts.get(state, 0) > 0,
+            count=capped(counts.found.get(state, 0), COUNT_CAP, state in counts.more),
+            some=counts.found.get(state, 0) > 0 or state in counts.more,
             address=changelist.address(state=None if chosen == {state} else state),
             current=state in chosen,
         )

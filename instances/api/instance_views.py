@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Prefetch
+from django.db.models import Prefetch, QuerySet
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
@@ -28,7 +28,9 @@ from instances.models import Execution, Instance, StateChange, TaskVersion
 from instances.models.traversal import TraversalState
 from instances.operations import records
 from instances.operations.acknowledging import acknowledgements
+from instances.reading import page_ids
 from weops.api.filtering import FormFilters
+from weops.api.pagination import Keyset
 from weops.api.views import LIST_SECONDS, SOURCE, Rows, number, user_of
 from weops.console.folders import folder_paths
 from weops.console.paging import time_limit
@@ -47,12 +49,21 @@ _OF_RELATED = (
 _COLUMNS = [one.name for one in Instance._meta.concrete_fields if one.name not in ("application_parameters",)]
 
 
+class InstancePages(Keyset):
+    """Pages that read a bounded number of rows, whatever the filter."""
+
+    def first(self, queryset: QuerySet[Any], limit: int) -> list[Any]:
+        ids = page_ids(queryset, limit)
+        return list(queryset.filter(pk__in=ids)) if ids else []
+
+
 class Instances(Rows):
     """One task at one data time each. The filters are those of the list in the admin."""
 
     queryset = Instance.objects.select_related(*_RELATED).only(*_COLUMNS, *_OF_RELATED)
     filter_backends = [FormFilters]
     filter_form = InstanceFilter
+    pagination_class = InstancePages
     order = ("-data_time", "-id")
     slow = True
     http_method_names = READ

@@ -13,12 +13,12 @@ from rest_framework.response import Response
 
 from instances.api.insight_serializers import BoardSerializer
 from instances.engine.states import State
-from instances.filters import count_states
 from instances.insight import workers
 from instances.insight.board import board
 from instances.models import Instance, OperationRecord
 from instances.operations import backfill
 from instances.operations.records import UNFINISHED
+from instances.reading import count_states
 from instances.record_filters import visible_records
 from weops.api.views import LIST_SECONDS, Actions, user_of
 from weops.console.paging import COUNT_CAP, time_limit

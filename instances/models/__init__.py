@@ -13,6 +13,7 @@ from instances.models.operation import (
     OperationItem,
     OperationRecord,
 )
+from instances.models.place import TaskPlace
 from instances.models.secret_use import SecretUse
 from instances.models.traversal import ForEachRun, Traversal
 
@@ -38,6 +39,7 @@ __all__ = [
     "SecretUse",
     "StateChange",
     "Task",
+    "TaskPlace",
     "TaskVersion",
     "Traversal",
     "WorkerProcess",

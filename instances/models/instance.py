@@ -3,6 +3,7 @@ owners.py their owner."""
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -27,7 +28,7 @@ class Instance(models.Model):
     (dispatch), `instance_gated` (the next of a serial task), `instance_in_lane` (the next of a lane, in each group),
     `instance_retry` (retry tick), `instance_deadline` (waiting timeout), `instance_thaw` (automatic thaw),
     `instance_of_plan` (a plan's progress), `instance_of_for_each` (traversals), `instance_by_data_time` and
-    `instance_by_state` (lists with their usual order).
+    `instance_by_state` (lists with their usual order), `instance_not_periodic` and `instance_by_start` (their rare values).
     """
 
     task = models.ForeignKey(Task, models.CASCADE, related_name="instances", db_index=False)
@@ -204,6 +205,13 @@ class Instance(models.Model):
             ),
             models.Index(F("data_time").desc(), F("id").desc(), name="instance_by_data_time"),
             models.Index(F("state"), F("data_time").desc(), F("id").desc(), name="instance_by_state"),
+            models.Index(
+                F("data_time").desc(),
+                F("id").desc(),
+                condition=~Q(instance_type=InstanceType.PERIODIC),
+                name="instance_not_periodic",
+            ),
+            BrinIndex(fields=["start_time"], autosummarize=True, name="instance_by_start"),
         ]
 
     def __str__(self) -> str:

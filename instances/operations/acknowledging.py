@@ -150,6 +150,11 @@ def acknowledged() -> ExpressionWrapper:
     return ExpressionWrapper(Exists(rows) & ~Q(state__in=_MENDED), BooleanField())
 
 
+def acknowledged_ids(most: int) -> list[int]:
+    """Ids of instances with an acknowledgement that is neither withdrawn nor expired, some of them if more than `most`."""
+    return list(_counting().order_by().values_list("instance_id", flat=True)[:most])
+
+
 def in_force(instances: QuerySet[Instance]) -> QuerySet[Instance]:
     """Those of `instances` whose failure is acknowledged now."""
     return instances.filter(acknowledged())

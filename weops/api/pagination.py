@@ -29,9 +29,13 @@ class Keyset(BasePagination):
         queryset = queryset.order_by(*self._order)
         if cursor := request.query_params.get("cursor"):
             queryset = _after(queryset, self._order, _read(cursor, queryset, self._order))
-        rows = list(queryset[: limit + 1])
+        rows = self.first(queryset, limit + 1)
         self._next = _mark(rows[limit - 1], self._order) if len(rows) > limit else None
         return rows[:limit]
+
+    def first(self, queryset: QuerySet[Any], limit: int) -> list[Any]:
+        """The first rows of an ordered queryset."""
+        return list(queryset[:limit])
 
     def get_paginated_response(self, data: Any) -> Response:
         address = self._request.build_absolute_uri()

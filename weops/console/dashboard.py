@@ -18,11 +18,11 @@ from django.utils.translation import gettext as _
 
 from instances.admin.looks import OPERATION_LOOKS, STATE_LOOKS, state_badge
 from instances.engine.states import ACTIVE, State
-from instances.filters import ALL_STATES, count_states
 from instances.insight import overview
 from instances.insight.workers import ALIVE
 from instances.kinds import look_up
 from instances.models import FigureMark, Instance, OperationRecord, WorkerProcess
+from instances.reading import ALL_STATES, count_states
 from instances.record_filters import operator_of, visible_records
 from weops.alarms.models import Pulse
 from weops.console.paging import COUNT_CAP, time_limit

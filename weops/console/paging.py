@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils.dateparse import parse_datetime
@@ -22,7 +22,8 @@ def capped_count(queryset: QuerySet[Any], cap: int = COUNT_CAP) -> int:
 class CappedPaginator(Paginator):
     """Pages of the first `COUNT_CAP` rows; `capped` tells that there are more of them.
 
-    A list that has counted its rows already says so on the queryset, by the attribute `known_count`.
+    A list that has counted its rows already says so on the queryset, by the attribute `known_count`; that there are
+    more, though their number is not known, by `known_more`; that it holds the rows of its page alone, by `is_page`.
     """
 
     template_name = "console/pagination.html"
@@ -39,7 +40,12 @@ class CappedPaginator(Paginator):
 
     @property
     def capped(self) -> bool:
-        return self.found > self.cap
+        return self.found > self.cap or bool(getattr(self.object_list, "known_more", False))
+
+    def page(self, number: int | str) -> Page:
+        if getattr(self.object_list, "is_page", False):
+            return Page(self.object_list, self.validate_number(number), self)
+        return super().page(number)
 
 
 @contextmanager

@@ -113,9 +113,9 @@ def copy_button(value: Any, label: str) -> SafeString:
     )
 
 
-def capped(count: int, cap: int) -> str:
-    """`10,000+` for a count that stopped at its cap."""
-    return f"{cap:,}+" if count > cap else f"{count:,}"
+def capped(count: int, cap: int, more: bool = False) -> str:
+    """`10,000+` for a count that stopped at its cap; `1,234+` for one that ended before it (`more`)."""
+    return f"{cap:,}+" if count > cap else f"{count:,}{'+' if more else ''}"
 
 
 def or_nothing(value: Any) -> Any:
