@@ -49,7 +49,7 @@ DROP FUNCTION weops_task_moved();
 
 
 class Migration(migrations.Migration):
-    dependencies = [("instances", "0021_day_figures")]
+    dependencies = [("instances", "0022_operations_on_secrets")]
     operations = [
         migrations.CreateModel(
             name="TaskPlace",

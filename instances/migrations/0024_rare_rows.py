@@ -15,7 +15,7 @@ ON CONFLICT DO NOTHING
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("instances", "0022_task_places")]
+    dependencies = [("instances", "0023_task_places")]
     operations = [
         migrations.RunSQL("SET statement_timeout = 0", migrations.RunSQL.noop),
         migrations.RunSQL(FILL, migrations.RunSQL.noop),
