@@ -164,7 +164,9 @@ def _measured(tasks: list[Task], rows: int, options: Options) -> Section:
     alone = tasks[len(tasks) // 2]
     for project in {tasks[3].workflow.project, tasks[4].workflow.project, alone.workflow.project}:
         Member.objects.create(project=project, user=member, role="viewer")
-    Member.objects.create(project=alone.workflow.project, user=alone.owner, role="viewer")
+    Member.objects.create(
+        project=alone.workflow.project, user=User.objects.get(pk=alone.owner_id or 0), role="viewer"
+    )
     found: list[list[str]] = []
     overall: list[float] = []
     for name, parameters in _filters(tasks, rows).items():

@@ -134,10 +134,15 @@ class InstanceChangeList(FilteredChangeList):
             return
         known = getattr(self.queryset, "known_count", None)
         more = getattr(self.queryset, "known_more", False)
-        if name != "data_time" and (known is None or known > COUNT_CAP or more):
+        if name != "data_time" and (known is None or known > COUNT_CAP):
             self.problem = _(
                 "More than %(cap)s instances match: narrow the filter to sort by this column."
-            ) % {"cap": f"{min(known or 0, COUNT_CAP) if more else COUNT_CAP:,}"}
+            ) % {"cap": f"{COUNT_CAP:,}"}
+            return
+        if name != "data_time" and more:
+            self.problem = _(
+                "What matches could not be counted quickly: narrow the filter to sort by this column."
+            )
             return
         self.sort = asked
         self.queryset = self.queryset.order_by(*list_columns.ordering(asked))

@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from instances import reading
 from instances.engine.states import LABELS, State
 from instances.models import Instance
 from tests import factories
@@ -239,6 +240,27 @@ def test_counting_stops_at_the_cap(
     assert "More than 4" in last.content.decode()
     older = client.get(LIST + last.context["cl"].older).context["cl"]
     assert [one.pk for one in older.result_list] == newest_first[4:6]
+
+
+def test_a_count_that_ended_early_says_so_and_hides_no_page(
+    world: SimpleNamespace, as_user: Callable[[str], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("instances.admin.instance.InstanceAdmin.list_per_page", 2)
+    for name in ("WALK", "BY_TASK"):
+        monkeypatch.setattr(reading, name, 3)
+    made = [make_instance(world.ours.task, State.SUCCESS, after=day) for day in range(1, 8)]
+    client = as_user(VERA)
+    first = client.get(LIST, {"state": "success"})
+    tiles = {tile.look.text: tile.count for tile in first.context["cl"].strip}
+    assert tiles["Success"] == "3+"
+    assert tiles["Failed"] == "0"
+    assert "At least 3" in first.content.decode()
+    assert client.get(LIST, {"sort": "-end"}).context["cl"].problem
+    found = [shown(client, state="success", p=page) for page in range(1, 5)]
+    assert found == [[one.pk for one in reversed(made)][place : place + 2] for place in (0, 2, 4, 6)]
+    last = client.get(f"{LIST}?state=success&p=4")
+    assert last.context["cl"].result_count == 7, "whoever has read to the end knows the number"
+    assert "At least" not in last.content.decode()
 
 
 def test_a_mark_continues_exactly_where_the_page_ended(world: SimpleNamespace) -> None:
