@@ -19,7 +19,7 @@ from instances.models import Instance, TaskPlace
 from weops.console.paging import COUNT_CAP
 
 # Entries of one order that a count reads before it gives up; a page reads some more for each row that it wants.
-WALK = 20_000
+WALK = 10_000
 WALK_EACH = 20
 # So few rows of tasks are read at once, without a walk before.
 AT_ONCE = 2_000
@@ -87,8 +87,8 @@ def count(rows: QuerySet[Instance], cap: int) -> Counts:
             return Counts(count_states(rows, cap))
         if way.tasks == []:
             return Counts()
-        counts = _walked_counts(way)
-        if any(counts.found.get(state, 0) <= cap for state in counts.more) and way.tasks is not None:
+        counts = _walked_counts(way, cap)
+        if counts.more and way.tasks is not None:
             _improve(counts, way)
     except EmptyResultSet:
         return Counts()
@@ -149,13 +149,13 @@ class _Way:
         started = any(column == "start_time" for column, _, _ in lookups)
         return cls(rows, condition, values, seek, seek_values, chosen, _tasks(lookups), started)
 
-    def part(self, state: str | None, limit: int) -> tuple[str, list[Any]]:
+    def part(self, state: str | None, limit: int, columns: str = "*") -> tuple[str, list[Any]]:
         """The newest `limit` rows after the mark, of one state or of all, whatever the other conditions."""
         where, values = self.seek, [*self.seek_values]
         if state is not None:
             where, values = f"{where} AND state = %s", [*values, state]
         return (
-            f"SELECT * FROM {_TABLE} WHERE {where} ORDER BY data_time DESC, id DESC LIMIT %s",  # noqa: S608
+            f"SELECT {columns} FROM {_TABLE} WHERE {where} ORDER BY data_time DESC, id DESC LIMIT %s",  # noqa: S608
             [*values, limit],
         )
 
@@ -254,7 +254,7 @@ def _walked(way: _Way, need: int, budget: int) -> list[int] | None:
 
 def _ended(way: _Way, state: str | None, budget: int) -> bool:
     """Whether the budget reached the end of that order."""
-    sql, values = way.part(state, budget + 1)
+    sql, values = way.part(state, budget + 1, "1")
     return not _fetched(f"SELECT 1 FROM ({sql}) AS part OFFSET %s LIMIT 1", [*values, budget])  # noqa: S608
 
 
@@ -273,19 +273,23 @@ def _by_task(way: _Way, need: int) -> list[int]:
     ]
 
 
-def _walked_counts(way: _Way) -> Counts:
+def _walked_counts(way: _Way, cap: int) -> Counts:
     pieces: list[str] = []
     values: list[Any] = []
     for state in ALL_STATES if way.states is None else way.states:
         sql, given = way.part(state, WALK)
+        all_of, all_values = way.part(state, WALK + 1, "1")
+        # Whether the budget reached the end is asked only of what is below the cap.
         pieces.append(
-            f"SELECT %s::text, count(*) FILTER (WHERE {way.condition}), count(*) FROM ({sql}) AS {_TABLE}"  # noqa: S608
+            "SELECT %s::text, count(*), CASE WHEN count(*) <= %s"  # noqa: S608
+            f" THEN (SELECT count(*) FROM ({all_of}) AS entry) > %s ELSE false END"
+            f" FROM (SELECT 1 FROM ({sql}) AS {_TABLE} WHERE {way.condition} LIMIT %s) AS part"
         )
-        values += [state, *way.values, *given]
+        values += [state, cap, *all_values, WALK, *given, *way.values, cap + 1]
     counts = Counts()
-    for state, hits, read in _fetched(" UNION ALL ".join(pieces), values) if pieces else []:
+    for state, hits, more in _fetched(" UNION ALL ".join(pieces), values) if pieces else []:
         counts.found[state] = hits
-        if read == WALK:
+        if more:
             counts.more.add(state)
     return counts
 
