@@ -16,6 +16,8 @@ def seconds(start: dt.datetime | None, end: dt.datetime | None) -> float | None:
 
 
 class InstanceSerializer(RowSerializer):
+    # It reads nothing of the request, so that one serves all.
+    stateless = True
     task_name = name_of("task.name")
     timezone = name_of("task.timezone")
     project_name = name_of("project.name")
@@ -133,6 +135,7 @@ class InstanceDetailSerializer(InstanceSerializer):
 
 
 class ExecutionSerializer(RowSerializer):
+    stateless = True
     number = serializers.IntegerField(source="try_number", read_only=True, help_text="0 is no retry.")
     version_number = serializers.IntegerField(
         source="version.number", read_only=True, default=None, allow_null=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -150,7 +151,19 @@ class Rows(Listed):
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         self._check_parameters({"fields"})
         (row,) = self.decorate([self.get_object()])
-        return tagged(request, self.get_serializer(row).data)
+        return tagged(request, self._read(row))
+
+    def _read(self, row: Any) -> Any:
+        kind = self.get_serializer_class()
+        if getattr(kind, "stateless", False) and not self._wanted():
+            return _shared(kind).to_representation(row)
+        return self.get_serializer(row).data
+
+
+@functools.cache
+def _shared(kind: type[serializers.Serializer]) -> serializers.Serializer:
+    """One for all requests and threads, which only reads: to build fifty fields takes longer than to fill them."""
+    return kind()
 
 
 class Defined(Rows):
