@@ -49,6 +49,12 @@ def _measured(client: Client, filters: dict[str, dict[str, Any]], rows: int, opt
         Figure("list, median of all filters", "ms", [statistics.median(pages)], target="50 ms"),
         Figure("list, slowest filter", "ms", [max(pages)]),
         Figure("detail", "requests/s of one process", [_details(client, rows) for _ in range(options.runs)]),
+        # Others on the machine do not change it.
+        Figure(
+            "detail, CPU",
+            "ms of the process a request",
+            [_details(client, rows, cpu=True) for _ in range(options.runs)],
+        ),
         Figure(
             "export",
             "rows/s",
@@ -73,11 +79,14 @@ def _page(client: Client, given: dict[str, Any]) -> float:
     return statistics.median(taken)
 
 
-def _details(client: Client, rows: int) -> float:
-    began = time.perf_counter()
+def _details(client: Client, rows: int, *, cpu: bool = False) -> float:
+    """Requests a second, or milliseconds of CPU a request."""
+    clock = time.process_time if cpu else time.perf_counter
+    began = clock()
     for place in range(DETAILS):
         client.get(f"/api/v1/instances/{1 + place * (rows // DETAILS)}/")
-    return DETAILS / (time.perf_counter() - began)
+    taken = clock() - began
+    return taken * 1000 / DETAILS if cpu else DETAILS / taken
 
 
 def _export(client: Client) -> float:
