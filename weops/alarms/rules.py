@@ -144,7 +144,10 @@ def check(user: AnyUser, project: Project, spec: RuleSpec, rule: Rule | None = N
     object_kind = checked(
         "object_kind", lambda: _known([spec.object_kind], ObjectKind.values, _("What it watches"))[0]
     )
-    ids = checked("object_ids", lambda: _objects(project, spec.object_kind, spec.object_ids))
+    # Of a kind that there is not, nothing can be looked for.
+    ids = checked(
+        "object_ids", lambda: _objects(project, spec.object_kind, spec.object_ids) if object_kind else []
+    )
     limits = checked("limits", lambda: _limits(spec.limits, spec.kinds))
     checked("level", lambda: _known([spec.level], Level.values, _("The level")))
     checked("trigger", lambda: _known([spec.trigger], Trigger.values, _("The trigger")))
