@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -59,7 +60,9 @@ def browser() -> Iterator[Any]:
     _needs_chromium()
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     # Playwright keeps an event loop in this thread, in which Django would refuse every query of the test.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    # And it asks the environment alone for a folder, not, as Python does, which one may be written to.
+    before = dict(os.environ)
+    os.environ |= {"DJANGO_ALLOW_ASYNC_UNSAFE": "true", "TMPDIR": tempfile.gettempdir()}
     try:
         with playwright.sync_playwright() as started:
             arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -67,7 +70,10 @@ def browser() -> Iterator[Any]:
             yield chromium
             chromium.close()
     finally:
-        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+        for name in ("DJANGO_ALLOW_ASYNC_UNSAFE", "TMPDIR"):
+            os.environ.pop(name)
+            if name in before:
+                os.environ[name] = before[name]
 
 
 @pytest.fixture(scope="session")
