@@ -18,10 +18,10 @@ from instances.models import Dependency, Task
 from weops.console.present import Look, badge
 
 INNER_LOOKS: dict[str, Look] = {
-    "scheduling": Look("green", "repeat", _("In the DAG")),  # type: ignore[arg-type]
-    "paused": Look("amber", "pause_circle", _("Paused")),  # type: ignore[arg-type]
-    "offline": Look("grey", "cloud_off", _("Not in the DAG")),  # type: ignore[arg-type]
-    "draft": Look("slate", "edit_note", _("Draft: joins with the next submit")),  # type: ignore[arg-type]
+    "scheduling": Look("green", "repeat", _("In the DAG")),
+    "paused": Look("amber", "pause_circle", _("Paused")),
+    "offline": Look("grey", "cloud_off", _("Not in the DAG")),
+    "draft": Look("slate", "edit_note", _("Draft: joins with the next submit")),
 }
 # Of no use to a task that something else starts.
 _NOT_OF_INNER = ("Schedule",)

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from instances.admin.instance import InstanceAdmin
 
 LOOKS: dict[str, Look] = {
-    TraversalState.PENDING.value: Look("slate", "hourglass_top", _("Not started")),  # type: ignore[arg-type]
-    TraversalState.ACTIVE.value: Look("blue", "progress_activity", _("Under way")),  # type: ignore[arg-type]
-    TraversalState.SUCCESS.value: Look("green", "check_circle", _("Success")),  # type: ignore[arg-type]
-    TraversalState.FAILED.value: Look("red", "error", _("Failed")),  # type: ignore[arg-type]
-    TraversalState.STOPPED.value: Look("grey", "block", _("Not run")),  # type: ignore[arg-type]
+    TraversalState.PENDING.value: Look("slate", "hourglass_top", _("Not started")),
+    TraversalState.ACTIVE.value: Look("blue", "progress_activity", _("Under way")),
+    TraversalState.SUCCESS.value: Look("green", "check_circle", _("Success")),
+    TraversalState.FAILED.value: Look("red", "error", _("Failed")),
+    TraversalState.STOPPED.value: Look("grey", "block", _("Not run")),
 }
 # Characters of an item in the list; the page of its traversal shows all.
 SHORT = 120

@@ -7,6 +7,7 @@ from django.db import OperationalError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.http import urlencode
+from django.utils.translation import gettext as _
 from unfold.views import ChangeList
 
 from weops.console.filter_bar import FilterForm
@@ -71,7 +72,7 @@ class FilteredChangeList(CappedChangeList):
         try:
             return self.before(rows, mark)
         except ValueError:
-            self.problem = "The address of this page is broken; begin at the first page."
+            self.problem = _("The address of this page is broken; begin at the first page.")
             return rows.none()
 
     def before(self, rows: QuerySet[Any], mark: str) -> QuerySet[Any]:
@@ -88,7 +89,8 @@ class FilteredChangeList(CappedChangeList):
                 self.read(request)
         except OperationalError as error:
             log.warning("a list gave up: %s", error)
-            self.problem = f"The database needed more than {LIST_SECONDS} seconds for these filters. {self.filter_form.advice}"
+            slow = _("The database needed more than %(seconds)d seconds for these filters.")
+            self.problem = f"{slow % {'seconds': LIST_SECONDS}} {self.filter_form.advice}"
             self.queryset, self.root_queryset = self.queryset.none(), self.root_queryset.none()
             self.read(request)
 

@@ -101,7 +101,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     now = timezone.now()
     rows = access.within(Instance.objects.filter(for_each_id=None).order_by(), request.user, "project_id")
     context |= {
-        "title": "Overview",
+        "title": _("Overview"),
         "zone_name": zone_name(),
         "allowed": access.has_anywhere(request.user, access.Right.VIEW),
         "workers": _workers(now),
@@ -112,9 +112,9 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             context |= _figures(rows, now)
             context |= _past(request, now)
     except OperationalError:
-        context["problem"] = (
-            f"The figures took longer than {SECONDS} seconds to read; the instance list still works."
-        )
+        context["problem"] = _(
+            "The figures took longer than %(seconds)d seconds to read; the instance list still works."
+        ) % {"seconds": SECONDS}
     return context
 
 

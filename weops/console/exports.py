@@ -12,6 +12,7 @@ import xlsxwriter
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import FileResponse, HttpRequest, StreamingHttpResponse
+from django.utils.translation import gettext as _
 
 PORTION = 2_000
 # With their full-width forms, which some spreadsheets read alike.
@@ -90,7 +91,7 @@ def _write(file: IO[bytes], title: str, columns: Sequence[str], portion: Portion
             if last is None:
                 return
             if number + len(rows) > SHEET_ROWS:
-                raise TooManyRows(f"A sheet holds {SHEET_ROWS:,} rows at most.")
+                raise TooManyRows(_("A sheet holds %(most)s rows at most.") % {"most": f"{SHEET_ROWS:,}"})
             for row in rows:
                 number += 1
                 for column, cell in enumerate(row):

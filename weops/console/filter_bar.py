@@ -16,7 +16,7 @@ TIME_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-
 class MomentField(forms.DateTimeField):
     """A browser's own date and time picker, read in the zone of the page."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: Any) -> None:
         widget = forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"})
         super().__init__(label=label, required=False, input_formats=TIME_FORMATS, widget=widget)
 
@@ -41,9 +41,9 @@ class FilterForm(forms.Form):
     # Form field -> column that equals it, or lookup that it is compared by.
     COLUMNS: dict[str, str] = {}
     RANGES: dict[str, str] = {}
-    advice = "Narrow them."
+    advice: Any = _("Narrow them.")
     # Said above the list when it shows less than what was asked for.
-    too_many = ""
+    too_many: Any = ""
 
     def __init__(self, request: HttpRequest, data: QueryDict | None = None) -> None:
         super().__init__(request.GET if data is None else data)

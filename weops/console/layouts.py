@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from django.contrib.auth.models import User
+from django.utils.translation import gettext as _
 
 from weops.console.models import ListLayout
 from weops.projects.access import AnyUser
@@ -23,7 +24,7 @@ def arrange(user: User, page: str, columns: Sequence[str], known: Sequence[str])
     """Keeps the user's choice, in its order. Raises ValueError for a column that the list does not have."""
     wanted = list(dict.fromkeys(columns))
     if unknown := [name for name in wanted if name not in known]:
-        raise ValueError(f"The list has no column {unknown[0]!r}.")
+        raise ValueError(_("The list has no column %(name)r.") % {"name": unknown[0]})
     ListLayout.objects.update_or_create(user_id=user.pk, page=page, defaults={"columns": wanted})
 
 

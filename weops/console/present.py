@@ -7,22 +7,29 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.utils import timezone
+from django.utils.functional import lazy
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import pgettext
 
-NOTHING = SafeString('<span class="wo-nothing" aria-label="none">–</span>')
+
+def _nothing() -> SafeString:
+    return format_html('<span class="wo-nothing" aria-label="{}">–</span>', pgettext("no value", "none"))
+
+
+NOTHING: Any = lazy(_nothing, SafeString)()
 
 
 @dataclass(frozen=True)
 class Look:
-    """Colour, icon (Material Symbols) and text of a state: never colour alone."""
+    """Colour, icon (Material Symbols) and text (translated late) of a state: never colour alone."""
 
     tone: str
     icon: str
-    text: str
+    text: Any
 
 
-def badge(looks: dict[str, Look], value: str, *, title: str = "") -> SafeString:
+def badge(looks: dict[str, Look], value: str, *, title: Any = "") -> SafeString:
     """A pill with icon and text; `title` shows on hover and is read out by screen readers."""
     look = looks.get(value) or Look("grey", "help", value)
     spin = " wo-spin" if look.icon == "progress_activity" else ""
@@ -102,7 +109,7 @@ def between(start: dt.datetime | None, end: dt.datetime | None, now: dt.datetime
     return span(until - start) if until else ""
 
 
-def copy_button(value: Any, label: str) -> SafeString:
+def copy_button(value: Any, label: Any) -> SafeString:
     """Puts `value` on the clipboard; `label` says so to those who hover or listen."""
     return format_html(
         '<button type="button" class="wo-copy" data-copy="{}" title="{}" aria-label="{}">'

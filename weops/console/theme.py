@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 def _file(path: str) -> Callable[[HttpRequest], str]:
@@ -26,7 +27,7 @@ def may_see(model_label: str) -> Callable[[HttpRequest], bool]:
     return permitted
 
 
-def _link(title: str, icon: str, model_label: str) -> dict[str, Any]:
+def _link(title: Any, icon: str, model_label: str) -> dict[str, Any]:
     return {
         "title": title,
         "icon": icon,
@@ -60,7 +61,7 @@ def _among_event_instances(request: HttpRequest) -> bool:
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "WeOps",
     "SITE_HEADER": "WeOps",
-    "SITE_SUBHEADER": "Operations center",
+    "SITE_SUBHEADER": _("Operations center"),
     "SITE_SYMBOL": "schedule",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _file("console/favicon.svg")}],
     "SHOW_HISTORY": False,
@@ -89,22 +90,22 @@ UNFOLD: dict[str, Any] = {
         "show_all_applications": False,
         "navigation": [
             {
-                "title": "Operations",
+                "title": pgettext_lazy("part of the menu", "Operations"),
                 "items": [
-                    {"title": "Overview", "icon": "monitoring", "link": reverse_lazy("admin:index")},
-                    {**_link("Instances", "view_list", "instances.Instance"), "active": _among_instances},
+                    {"title": _("Overview"), "icon": "monitoring", "link": reverse_lazy("admin:index")},
+                    {**_link(_("Instances"), "view_list", "instances.Instance"), "active": _among_instances},
                     _beside(_("Blockers"), "block", "blockers"),
                     _beside(_("Time line"), "view_timeline", "gantt"),
                     _beside(_("Grid"), "grid_on", "grid"),
-                    _link("Backfill plans", "date_range", "instances.BackfillPlan"),
-                    _link("Operation records", "history", "instances.OperationRecord"),
-                    _link("Alarm messages", "notifications_active", "alarms.Message"),
+                    _link(_("Backfill plans"), "date_range", "instances.BackfillPlan"),
+                    _link(_("Operation records"), "history", "instances.OperationRecord"),
+                    _link(_("Alarm messages"), "notifications_active", "alarms.Message"),
                     {
-                        **_link("Event instances", "notifications", "events.EventInstance"),
+                        **_link(_("Event instances"), "notifications", "events.EventInstance"),
                         "active": _among_event_instances,
                     },
                     {
-                        "title": "Near misses",
+                        "title": _("Near misses"),
                         "icon": "notification_important",
                         "link": reverse_lazy("admin:events_eventinstance_near_misses"),
                         "permission": may_see("events.EventInstance"),
@@ -112,31 +113,31 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
-                "title": "Definitions",
+                "title": _("Definitions"),
                 "separator": True,
                 "items": [
-                    _link("Projects", "deployed_code", "projects.Project"),
-                    _link("Workflows", "account_tree", "instances.Workflow"),
-                    _link("Tasks", "task", "instances.Task"),
-                    _link("Events", "campaign", "events.Event"),
-                    _link("Folders", "folder", "projects.Folder"),
-                    _link("Calendars", "calendar_month", "projects.Calendar"),
-                    _link("Data sources", "database", "projects.DataSource"),
-                    _link("Alarm rules", "add_alert", "alarms.Rule"),
-                    _link("Alarm channels", "forum", "alarms.Channel"),
-                    _link("Secrets", "key", "projects.Secret"),
+                    _link(_("Projects"), "deployed_code", "projects.Project"),
+                    _link(_("Workflows"), "account_tree", "instances.Workflow"),
+                    _link(_("Tasks"), "task", "instances.Task"),
+                    _link(_("Events"), "campaign", "events.Event"),
+                    _link(_("Folders"), "folder", "projects.Folder"),
+                    _link(_("Calendars"), "calendar_month", "projects.Calendar"),
+                    _link(_("Data sources"), "database", "projects.DataSource"),
+                    _link(_("Alarm rules"), "add_alert", "alarms.Rule"),
+                    _link(_("Alarm channels"), "forum", "alarms.Channel"),
+                    _link(_("Secrets"), "key", "projects.Secret"),
                 ],
             },
             {
-                "title": "System",
+                "title": _("System"),
                 "separator": True,
                 "items": [
-                    _link("Resource groups", "tune", "projects.ResourceGroup"),
-                    _link("Workers", "memory", "instances.WorkerProcess"),
-                    _link("API tokens", "vpn_key", "api.Token"),
-                    _link("Access keys", "encrypted", "projects.AccessKey"),
-                    _link("Users", "person", "auth.User"),
-                    _link("Groups", "group", "auth.Group"),
+                    _link(_("Resource groups"), "tune", "projects.ResourceGroup"),
+                    _link(_("Workers"), "memory", "instances.WorkerProcess"),
+                    _link(_("API tokens"), "vpn_key", "api.Token"),
+                    _link(_("Access keys"), "encrypted", "projects.AccessKey"),
+                    _link(_("Users"), "person", "auth.User"),
+                    _link(_("Groups"), "group", "auth.Group"),
                 ],
             },
         ],
