@@ -1,0 +1,82 @@
+"""The catalogues of the console's words are whole and in step with the source, and requests are answered in their language."""
+
+import shutil
+from collections import defaultdict
+
+import pytest
+from django.test import Client
+
+from weops import catalogues
+
+# Shares whose words are all marked and translated.
+COMPLETE: frozenset[str] = frozenset()
+
+every_share = pytest.mark.parametrize("share", catalogues.SHARES, ids=lambda share: share.name)
+
+
+@every_share
+def test_every_entry_is_translated_with_the_placeholders_of_its_source(share: catalogues.Share) -> None:
+    found = [
+        problem
+        for entry in share.read()
+        for problem in catalogues.problems(entry, complete=share.name in COMPLETE)
+    ]
+    assert not found, "translate these, then run: python manage.py messages"
+
+
+@every_share
+def test_the_compiled_catalogue_is_that_of_the_text(share: catalogues.Share) -> None:
+    assert share.compiled.read_bytes() == share.read().to_binary(), "run: python manage.py messages --compile"
+
+
+@pytest.mark.skipif(not shutil.which("xgettext"), reason="xgettext is not installed")
+@pytest.mark.parametrize(
+    "share", [share for share in catalogues.SHARES if share.name in COMPLETE], ids=lambda share: share.name
+)
+def test_the_source_asks_for_nothing_else(share: catalogues.Share) -> None:
+    asked, kept = ({catalogues.key(entry) for entry in each} for each in (share.extract(), share.read()))
+    assert asked - kept == set(), "new in the source; run: python manage.py messages"
+    assert kept - asked == set(), "gone from the source; run: python manage.py messages"
+
+
+def test_the_same_words_are_translated_alike_in_every_share() -> None:
+    found = defaultdict(set)
+    for share in catalogues.SHARES:
+        if share.name in COMPLETE:
+            for entry in share.read():
+                found[catalogues.key(entry)].add(catalogues.said(entry))
+    assert not {key: words for key, words in found.items() if len(words) > 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("%(count)s 个", True),
+        ("%(n)s 个", False),
+        ("个", False),
+        ("<b>%(count)s</b>", False),
+        ("%(count)s %%", True),
+    ],
+)
+def test_placeholders_and_tags_are_compared(text: str, same: bool) -> None:
+    import polib
+
+    entry = polib.POEntry(msgid="%(count)s row", msgid_plural="%(count)s rows", msgstr_plural={0: text})
+    assert (not list(catalogues.problems(entry))) is same
+
+
+@pytest.mark.django_db
+def test_the_console_speaks_the_language_that_the_browser_asks_for(client: Client) -> None:
+    answer = client.get("/admin/login/", headers={"accept-language": "zh-CN,zh;q=0.9"})
+    assert answer.headers["Content-Language"] == "zh-hans"
+    assert "密码" in answer.text
+    assert client.get("/admin/login/").headers["Content-Language"] == "en"
+
+
+@pytest.mark.django_db
+def test_programs_are_answered_in_english_whatever_they_ask_for(client: Client) -> None:
+    client.get("/admin/login/", headers={"accept-language": "zh-CN"})
+    answer = client.get("/api/v1/instances/", headers={"accept-language": "zh-CN"})
+    assert answer.status_code == 401
+    assert answer.text.isascii()
+    assert "Accept-Language" not in answer.headers.get("Vary", "")

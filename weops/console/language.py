@@ -1,0 +1,26 @@
+"""In which language a request is answered."""
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.middleware.locale import LocaleMiddleware
+from django.urls import reverse
+from django.utils import translation
+
+
+def in_console(request: HttpRequest) -> bool:
+    return request.path_info.startswith(reverse("admin:index"))
+
+
+class ConsoleLocaleMiddleware(LocaleMiddleware):
+    """The console speaks the reader's language (cookie, Accept-Language). Programs are always answered in English: what they
+    compare, store and log must not depend on a header that their HTTP library happens to send."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        if in_console(request):
+            super().process_request(request)
+        else:
+            translation.activate(settings.LANGUAGE_CODE)
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        return super().process_response(request, response) if in_console(request) else response
