@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from events.models import Event, EventInstance
 from weops.projects.access import Right
 from weops.projects.defining import Definition
@@ -26,10 +28,10 @@ class _Events(Definition[Event]):
     def held(self, row: Event) -> str:
         related: Any = row
         if related.listeners.exists() or related.emitters.exists():
-            return "tasks listen to it or fire it"
+            return _("tasks listen to it or fire it")
         if EventInstance.objects.filter(event=row).exists():
-            return "it was fired, and its event instances are still there"
-        return "instances wait for it" if related.waits.exists() else ""
+            return _("it was fired, and its event instances are still there")
+        return _("instances wait for it") if related.waits.exists() else ""
 
 
 EVENTS = _Events()

@@ -7,13 +7,16 @@ from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from events import formats
+from events import words
 from events.models import CYCLES, Event, EventInstance, EventState, Listener
 from weops.console.filter_bar import FilterForm, MomentField
 from weops.projects import access
 
 MOST_EVENTS = 1_000
+_ALL = ("", gettext_lazy("All"))
 
 
 class ClockField(MomentField):
@@ -26,20 +29,26 @@ class ClockField(MomentField):
 
 class EventInstanceFilter(FilterForm):
     q = forms.CharField(
-        label="Event names",
+        label=gettext_lazy("Event names"),
         required=False,
         max_length=200,
         widget=forms.TextInput(
-            attrs={"type": "search", "autocomplete": "off", "placeholder": "Several: comma or space"}
+            attrs={
+                "type": "search",
+                "autocomplete": "off",
+                "placeholder": gettext_lazy("Several: comma or space"),
+            }
         ),
     )
-    data_from = ClockField("Data time from")
-    data_to = ClockField("Data time to")
-    fired_from = MomentField("Trigger time from")
-    fired_to = MomentField("Trigger time to")
-    cycle = forms.ChoiceField(label="Cycle type", choices=[("", "All"), *CYCLES], required=False)
-    validity = forms.ChoiceField(label="Validity time", required=False)
-    state = forms.ChoiceField(label="Status", choices=[("", "All"), *EventState.choices], required=False)
+    data_from = ClockField(gettext_lazy("Data time from"))
+    data_to = ClockField(gettext_lazy("Data time to"))
+    fired_from = MomentField(gettext_lazy("Trigger time from"))
+    fired_to = MomentField(gettext_lazy("Trigger time to"))
+    cycle = forms.ChoiceField(label=gettext_lazy("Cycle type"), choices=[_ALL, *CYCLES], required=False)
+    validity = forms.ChoiceField(label=gettext_lazy("Validity time"), required=False)
+    state = forms.ChoiceField(
+        label=gettext_lazy("Status"), choices=[_ALL, *EventState.choices], required=False
+    )
 
     FIRST = ("q", "data_from", "data_to", "fired_from", "fired_to")
     IN_LIST = ("cycle", "validity", "state")
@@ -50,12 +59,12 @@ class EventInstanceFilter(FilterForm):
         "fired_from": "triggered_at__gte",
         "fired_to": "triggered_at__lte",
     }
-    advice = "Narrow the trigger time, or name the events."
+    advice = gettext_lazy("Narrow the trigger time, or name the events.")
 
     def __init__(self, request: HttpRequest, data: QueryDict | None = None) -> None:
         super().__init__(request, data)
         self._events = access.within(Event.objects.all(), self.user, "project_id")
-        self._choice("validity").choices = [("", "All"), *self._validities()]
+        self._choice("validity").choices = [_ALL, *self._validities()]
         for name in self.IN_LIST:
             # They stand in the list and belong to the form above it.
             self._choice(name).widget.attrs["form"] = "wo-filters"
@@ -71,13 +80,13 @@ class EventInstanceFilter(FilterForm):
         waits = listeners.order_by().values_list("max_wait", "max_wait_unit").distinct()
         return [
             *(
-                (f"lives:{amount}:{unit}", f"lives {formats.words(amount, unit)}")
+                (f"lives:{amount}:{unit}", _("lives %(time)s") % {"time": words.lasting(amount, unit)})
                 for amount, unit in sorted(lives)
             ),
             *(
                 (
                     f"waits:{amount or ''}:{unit if amount else ''}",
-                    f"listeners wait {formats.words(amount, unit)}",
+                    _("listeners wait %(time)s") % {"time": words.lasting(amount, unit)},
                 )
                 for amount, unit in sorted(
                     {(a, u if a else "") for a, u in waits}, key=lambda row: (row[0] or 0, row[1])
@@ -92,7 +101,8 @@ class EventInstanceFilter(FilterForm):
         # Names, cycles and validities are those of few events; the list itself is read by their ids.
         ids = list(self._chosen_events().order_by("id").values_list("id", flat=True)[: MOST_EVENTS + 1])
         if len(ids) > MOST_EVENTS:
-            self.too_many = f"More than {MOST_EVENTS:,} events match; the first {MOST_EVENTS:,} are shown."
+            said = _("More than %(most)s events match; the first %(most)s are shown.")
+            self.too_many = said % {"most": f"{MOST_EVENTS:,}"}
         return queryset.filter(event__in=ids[:MOST_EVENTS])
 
     def _chosen_events(self) -> QuerySet[Event]:
@@ -107,10 +117,10 @@ class EventInstanceFilter(FilterForm):
                 events = events.filter(listeners__max_wait=amount, listeners__max_wait_unit=unit).distinct()
             else:
                 events = events.filter(listeners__isnull=False, listeners__max_wait__isnull=True).distinct()
-        words = values["q"].replace(",", " ").replace(";", " ").split()
-        if words:
+        wanted = values["q"].replace(",", " ").replace(";", " ").split()
+        if wanted:
             named = Event.objects.none()
-            for word in words:
+            for word in wanted:
                 named = named | events.filter(name__icontains=word)
             events = named
         return events

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from django.contrib.auth.models import User
 from django.db import connection
+from django.utils.translation import gettext as _
 
 from events import formats, matching
 from events.formats import DataTimeError, EventCycle
@@ -81,15 +82,19 @@ class Call:
     def check(self) -> None:
         """Raises FiringError."""
         if not self.entries:
-            raise FiringError("Name at least one event and its data time.")
+            raise FiringError(_("Name at least one event and its data time."))
         if len(self.entries) > MOST_ENTRIES:
             raise FiringError(
-                f"Fire at most {MOST_ENTRIES:,} events in one call; these are {len(self.entries):,}."
+                _("Fire at most %(most)s events in one call; these are %(count)s.")
+                % {"most": f"{MOST_ENTRIES:,}", "count": f"{len(self.entries):,}"}
             )
         if len(self.request_id) > MOST_REQUEST_ID or "\0" in self.request_id:
-            raise FiringError(f"A request id has at most {MOST_REQUEST_ID} characters.")
+            raise FiringError(_("A request id has at most %(most)d characters.") % {"most": MOST_REQUEST_ID})
         if self.request_id.startswith(OF_RUNS):
-            raise FiringError(f"Request ids that begin with {OF_RUNS!r} are those of runs; choose another.")
+            raise FiringError(
+                _("Request ids that begin with %(start)r are those of runs; choose another.")
+                % {"start": OF_RUNS}
+            )
 
     @property
     def digest(self) -> str:
@@ -287,14 +292,19 @@ def _cut(text: str, most: int) -> str:
 
 def _refusal(stray: Stray, project_id: int, events: dict[tuple[int, str], Event]) -> Refusal:
     event = events.get((project_id, stray.name))
+    facts = {"text": stray.data_time, "name": stray.name}
     if stray.reason == Stray.Reason.FORMAT:
-        wanted = f"its format is {event.format}" if event else "see the event's format"
-        message = f"{stray.data_time!r} is no data time of event {stray.name}; {wanted}."
+        if event is None:
+            message = _("%(text)r is no data time of event %(name)s; see the event's format.")
+        else:
+            facts["format"] = event.format
+            message = _("%(text)r is no data time of event %(name)s; its format is %(format)s.")
+    elif near := near_names(stray.name, [name for project, name in events if project == project_id], 1):
+        facts["near"] = near[0]
+        message = _("There is no event %(name)r in this project; did you mean %(near)s?")
     else:
-        near = near_names(stray.name, [name for project, name in events if project == project_id], 1)
-        message = f"There is no event {stray.name!r} in this project"
-        message += f"; did you mean {near[0]}?" if near else "."
-    return Refusal(stray.name, stray.data_time, stray.reason, message)
+        message = _("There is no event %(name)r in this project.")
+    return Refusal(stray.name, stray.data_time, stray.reason, message % facts)
 
 
 def near_names(name: str, names: Iterable[str], most: int = 5) -> list[str]:
@@ -311,8 +321,8 @@ def _first_answer(call: Call) -> Fired:
     first = Firing.objects.get(project=call.project_id, request_id=call.request_id)
     if first.digest != call.digest:
         raise FiringError(
-            f"Request id {call.request_id!r} was used on {first.created_at:%Y-%m-%d %H:%M} UTC for other events; "
-            "use a new one for a new request."
+            _("Request id %(id)r was used on %(time)s UTC for other events; use a new one for a new request.")
+            % {"id": call.request_id, "time": f"{first.created_at:%Y-%m-%d %H:%M}"}
         )
     events = _events([call])
     return Fired(

@@ -38,12 +38,6 @@ FORMATS: dict[EventCycle, str] = {
     EventCycle.MIN: "yyyyMMddHHmm",
     EventCycle.SECOND: "yyyyMMddHHmmss",
 }
-CYCLE_WORDS: dict[EventCycle, str] = {
-    EventCycle.DAY: "Day",
-    EventCycle.HOUR: "Hour",
-    EventCycle.MIN: "Minute",
-    EventCycle.SECOND: "Second",
-}
 STEPS: dict[EventCycle, dt.timedelta] = {
     EventCycle.DAY: dt.timedelta(days=1),
     EventCycle.HOUR: dt.timedelta(hours=1),
@@ -58,8 +52,17 @@ _DIGITS = re.compile(r"[0-9]+\Z", re.ASCII)
 NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,19}\Z")
 
 
+def gettext_noop(message: str) -> str:
+    """Marks a message for the catalogues of translations; `events.words` tells it in the reader's language."""
+    return message
+
+
 class DataTimeError(ValueError):
-    """A data time that cannot be; the message says what to write instead."""
+    """A data time that cannot be; `message`, filled in with `facts`, says what to write instead."""
+
+    def __init__(self, message: str, **facts: str) -> None:
+        super().__init__(message % facts)
+        self.message, self.facts = message, facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,12 @@ def parse(text: str, cycle: EventCycle) -> dt.datetime:
     found = _clock(text) if _DIGITS.match(text) and len(text) == len(wanted) else None
     if found is None:
         example = format_clock(_EXAMPLE, cycle)
-        raise DataTimeError(f"{text[:40]!r} is no data time in the format {wanted}; write it as {example}.")
+        raise DataTimeError(
+            gettext_noop("%(text)r is no data time in the format %(wanted)s; write it as %(example)s."),
+            text=text[:40],
+            wanted=wanted,
+            example=example,
+        )
     return found
 
 
@@ -118,11 +126,17 @@ def span(first: str, last: str, cycle: EventCycle) -> list[str]:
     """Every data time from `first` to `last`, both included. Raises DataTimeError."""
     begin, end = parse(first, cycle), parse(last, cycle)
     if end < begin:
-        raise DataTimeError(f"The range ends at {last}, before it begins at {first}.")
+        raise DataTimeError(
+            gettext_noop("The range ends at %(last)s, before it begins at %(first)s."), first=first, last=last
+        )
     count = (end - begin) // STEPS[cycle] + 1
     if count > MOST_IN_RANGE:
         raise DataTimeError(
-            f"{first} to {last} are {count:,} data times; fire at most {MOST_IN_RANGE:,} at once."
+            gettext_noop("%(first)s to %(last)s are %(count)s data times; fire at most %(most)s at once."),
+            first=first,
+            last=last,
+            count=f"{count:,}",
+            most=f"{MOST_IN_RANGE:,}",
         )
     return [format_clock(begin + place * STEPS[cycle], cycle) for place in range(count)]
 
@@ -133,7 +147,7 @@ def length(amount: int, unit: str) -> dt.timedelta:
 
 
 def words(amount: int | None, unit: str) -> str:
-    """`1 day`, `30 minutes`; `no limit` for None."""
+    """`1 day`, `30 minutes`; `no limit` for None. For what is kept; pages say it by `events.words.lasting`."""
     if amount is None:
         return "no limit"
     name = unit.lower()

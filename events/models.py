@@ -12,30 +12,32 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext as now
+from django.utils.translation import gettext_lazy as _
 
-from events import formats
-from events.formats import CYCLE_WORDS, EventCycle, Unit
+from events import formats, words
+from events.formats import EventCycle, Unit
 from weops.projects.models import Project
 
 USER = settings.AUTH_USER_MODEL
-CYCLES = [(cycle.value, CYCLE_WORDS[cycle]) for cycle in EventCycle]
-UNITS = [(unit.value, unit.value.lower()) for unit in Unit]
+CYCLES = [(cycle.value, words.CYCLES[cycle]) for cycle in EventCycle]
+UNITS = [(unit.value, words.UNITS[unit]) for unit in Unit]
 # A year in seconds: whatever the unit, no clock runs longer than 31,622,400 of it.
 _AMOUNT = [MinValueValidator(1), MaxValueValidator(31_622_400)]
 
 
 class Delivery(models.TextChoices):
-    BROADCAST = "BROADCAST", "Broadcast: every listening instance"
-    SINGLE = "SINGLE", "Single: one instance"
+    BROADCAST = "BROADCAST", _("Broadcast: every listening instance")
+    SINGLE = "SINGLE", _("Single: one instance")
 
 
 class EventState(models.TextChoices):
     """`consuming`: a broadcast that was consumed and lives; others may still come."""
 
-    TO_BE_CONSUMED = "to_be_consumed", "To be consumed"
-    CONSUMING = "consuming", "Consuming"
-    CONSUMED = "consumed", "Consumed"
-    EXPIRED = "expired", "Expired"
+    TO_BE_CONSUMED = "to_be_consumed", _("To be consumed")
+    CONSUMING = "consuming", _("Consuming")
+    CONSUMED = "consumed", _("Consumed")
+    EXPIRED = "expired", _("Expired")
 
 
 LIVING = (EventState.TO_BE_CONSUMED.value, EventState.CONSUMING.value)
@@ -44,50 +46,63 @@ LIVING = (EventState.TO_BE_CONSUMED.value, EventState.CONSUMING.value)
 class Source(models.TextChoices):
     """The door that a firing came through."""
 
-    ADMIN = "admin", "Admin"
-    INBOX = "inbox", "Near-miss inbox"
-    API = "api", "API"
-    SHELL = "shell", "Printed by a task"
-    SUCCESS = "success", "Success of a task"
-    SYSTEM = "system", "System"
+    ADMIN = "admin", _("Admin")
+    INBOX = "inbox", _("Near-miss inbox")
+    API = "api", _("API")
+    SHELL = "shell", _("Printed by a task")
+    SUCCESS = "success", _("Success of a task")
+    SYSTEM = "system", _("System")
 
 
 class Event(models.Model):
     """Project, name and cycle identify it for whoever fires it, so they stay as they were made."""
 
-    project = models.ForeignKey(Project, models.PROTECT, related_name="events")
+    project = models.ForeignKey(Project, models.PROTECT, related_name="events", verbose_name=_("project"))
     name = models.CharField(
+        _("name"),
         max_length=20,
         validators=[
             RegexValidator(
-                formats.NAME, "Write 1 to 20 letters, digits or '_', beginning with a letter.", "invalid"
+                formats.NAME, _("Write 1 to 20 letters, digits or '_', beginning with a letter."), "invalid"
             )
         ],
     )
     cycle = models.CharField(
-        "cycle type",
+        _("cycle type"),
         max_length=8,
         choices=CYCLES,
         default=EventCycle.DAY,
-        help_text="Decides the format of its data times.",
+        help_text=_("Decides the format of its data times."),
     )
     delivery = models.CharField(
-        "type",
+        _("type"),
         max_length=12,
         choices=Delivery,
         default=Delivery.BROADCAST,
-        help_text="Who consumes a firing.",
+        help_text=_("Who consumes a firing."),
     )
     time_to_live = models.PositiveIntegerField(
-        default=7, validators=_AMOUNT, help_text="How long a firing waits to be consumed."
+        _("time to live"),
+        default=7,
+        validators=_AMOUNT,
+        help_text=_("How long a firing waits to be consumed."),
     )
-    time_to_live_unit = models.CharField("unit", max_length=8, choices=UNITS, default=Unit.DAYS)
-    owner = models.ForeignKey(USER, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False)
-    description = models.TextField(blank=True)
-    created_at = models.DateTimeField(db_default=Now())
+    time_to_live_unit = models.CharField(_("unit"), max_length=8, choices=UNITS, default=Unit.DAYS)
+    owner = models.ForeignKey(
+        USER,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        verbose_name=_("owner"),
+    )
+    description = models.TextField(_("description"), blank=True)
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
 
     class Meta:
         ordering = ["project", "name"]
+        verbose_name, verbose_name_plural = _("event"), _("events")
         constraints = [
             models.UniqueConstraint(fields=["project", "name"], name="event_name_once"),
             models.CheckConstraint(
@@ -110,7 +125,7 @@ class Event(models.Model):
 
     @property
     def lives(self) -> str:
-        return formats.words(self.time_to_live, self.time_to_live_unit)
+        return words.lasting(self.time_to_live, self.time_to_live_unit)
 
     def clean(self) -> None:
         check_length("time_to_live", self.time_to_live, self.time_to_live_unit)
@@ -119,25 +134,33 @@ class Event(models.Model):
 def check_length(field: str, amount: int | None, unit: str) -> None:
     """Raises ValidationError for a duration beyond a year: such a clock is a mistake of the unit."""
     if amount is not None and unit in list(Unit) and formats.length(amount, unit).days > 366:
-        raise ValidationError({field: f"{formats.words(amount, unit)} is more than a year; choose less."})
+        said = now("%(time)s is more than a year; choose less.")
+        raise ValidationError({field: said % {"time": words.lasting(amount, unit)}})
 
 
 class Listener(models.Model):
     """Instances of `task` wait for `event` with their own data time. Those that exist keep the waits they have."""
 
-    task = models.ForeignKey("instances.Task", models.CASCADE, related_name="listeners", db_index=False)
-    event = models.ForeignKey(Event, models.PROTECT, related_name="listeners")
+    task = models.ForeignKey(
+        "instances.Task",
+        models.CASCADE,
+        related_name="listeners",
+        db_index=False,
+        verbose_name=_("task"),
+    )
+    event = models.ForeignKey(Event, models.PROTECT, related_name="listeners", verbose_name=_("event"))
     max_wait = models.PositiveIntegerField(
-        "maximum wait",
+        _("maximum wait"),
         null=True,
         blank=True,
         validators=_AMOUNT,
-        help_text="An instance that waits longer is ended; empty: no limit.",
+        help_text=_("An instance that waits longer is ended; empty: no limit."),
     )
-    max_wait_unit = models.CharField("unit", max_length=8, choices=UNITS, default=Unit.HOURS)
+    max_wait_unit = models.CharField(_("unit"), max_length=8, choices=UNITS, default=Unit.HOURS)
 
     class Meta:
         ordering = ["task", "id"]
+        verbose_name, verbose_name_plural = _("listener"), _("listeners")
         constraints = [
             models.UniqueConstraint(fields=["task", "event"], name="listener_once"),
             models.CheckConstraint(
@@ -147,7 +170,7 @@ class Listener(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.event} ({formats.words(self.max_wait, self.max_wait_unit)})"
+        return f"{self.event} ({words.lasting(self.max_wait, self.max_wait_unit)})"
 
     def clean(self) -> None:
         check_length("max_wait", self.max_wait, self.max_wait_unit)
@@ -156,15 +179,18 @@ class Listener(models.Model):
 class Emitter(models.Model):
     """Each instance of `task` that becomes successful fires `event` with its own data time."""
 
-    task = models.ForeignKey("instances.Task", models.CASCADE, related_name="emitters", db_index=False)
-    event = models.ForeignKey(Event, models.PROTECT, related_name="emitters")
+    task = models.ForeignKey(
+        "instances.Task", models.CASCADE, related_name="emitters", db_index=False, verbose_name=_("task")
+    )
+    event = models.ForeignKey(Event, models.PROTECT, related_name="emitters", verbose_name=_("event"))
 
     class Meta:
         ordering = ["task", "id"]
+        verbose_name, verbose_name_plural = _("emitter"), _("emitters")
         constraints = [models.UniqueConstraint(fields=["task", "event"], name="emitter_once")]
 
     def __str__(self) -> str:
-        return f"fires {self.event}"
+        return now("fires %(event)s") % {"event": self.event}
 
 
 class Firing(models.Model):
@@ -178,7 +204,7 @@ class Firing(models.Model):
     digest = models.CharField(max_length=64)
     source = models.CharField(max_length=8, choices=Source)
     user = models.ForeignKey(USER, models.SET_NULL, null=True, related_name="+", db_index=False)
-    user_name = models.CharField(max_length=150, blank=True, help_text="As it was then.")
+    user_name = models.CharField(max_length=150, blank=True, help_text=_("As it was then."))
     # The instance and execution that fired it, if it was a task.
     instance_id = models.BigIntegerField(null=True)
     execution_id = models.BigIntegerField(null=True)
@@ -188,6 +214,7 @@ class Firing(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        verbose_name, verbose_name_plural = _("firing"), _("firings")
         constraints = [
             models.UniqueConstraint(
                 fields=["project", "request_id"], condition=~Q(request_id=""), name="firing_once"
@@ -197,7 +224,7 @@ class Firing(models.Model):
         indexes = [models.Index(fields=["created_at"], name="firing_by_time")]
 
     def __str__(self) -> str:
-        return f"firing #{self.pk}"
+        return now("firing #%(id)s") % {"id": self.pk}
 
 
 class EventInstance(models.Model):
@@ -217,12 +244,13 @@ class EventInstance(models.Model):
     state = models.CharField(max_length=16, choices=EventState, default=EventState.TO_BE_CONSUMED)
     settled = models.BooleanField(default=False)
     triggered_at = models.DateTimeField(db_default=Now())
-    consumed_at = models.DateTimeField(null=True, help_text="When it was first consumed.")
+    consumed_at = models.DateTimeField(null=True, help_text=_("When it was first consumed."))
     expires_at = models.DateTimeField()
     consumers = models.PositiveIntegerField(default=0, db_default=0)
 
     class Meta:
         ordering = ["-id"]
+        verbose_name, verbose_name_plural = _("event instance"), _("event instances")
         constraints = [
             models.CheckConstraint(
                 condition=Q(state__in=["consuming", "consumed"], consumed_at__isnull=False, consumers__gte=1)
@@ -266,18 +294,19 @@ class Stray(models.Model):
     """
 
     class Reason(models.TextChoices):
-        UNKNOWN = "unknown", "There is no such event"
-        FORMAT = "format", "Wrong data time"
+        UNKNOWN = "unknown", _("There is no such event")
+        FORMAT = "format", _("Wrong data time")
 
     firing = models.ForeignKey(Firing, models.CASCADE, related_name="strays")
-    name = models.CharField(max_length=100, help_text="As written, cut.")
-    data_time = models.CharField(max_length=40, help_text="As written, cut.")
+    name = models.CharField(max_length=100, help_text=_("As written, cut."))
+    data_time = models.CharField(max_length=40, help_text=_("As written, cut."))
     reason = models.CharField(max_length=8, choices=Reason)
     resolved_at = models.DateTimeField(null=True)
     resolved_by = models.ForeignKey(USER, models.SET_NULL, null=True, related_name="+", db_index=False)
 
     class Meta:
         ordering = ["-id"]
+        verbose_name, verbose_name_plural = _("stray firing"), _("stray firings")
         constraints = [
             models.CheckConstraint(condition=Q(reason__in=["unknown", "format"]), name="stray_reason_known")
         ]
@@ -323,6 +352,7 @@ class Wait(models.Model):
     withdrawn_at = models.DateTimeField(null=True)
 
     class Meta:
+        verbose_name, verbose_name_plural = _("wait"), _("waits")
         constraints = [
             models.CheckConstraint(
                 condition=Q(satisfied_at__isnull=True, event_instance__isnull=True)
@@ -362,6 +392,7 @@ class Consumption(models.Model):
     at = models.DateTimeField(db_default=Now())
 
     class Meta:
+        verbose_name, verbose_name_plural = _("consumption"), _("consumptions")
         constraints = [
             models.UniqueConstraint(
                 fields=["event_instance"], condition=Q(single=True), name="consumption_single_once"
@@ -389,6 +420,7 @@ class Emission(models.Model):
 
     class Meta:
         ordering = ["id"]
+        verbose_name, verbose_name_plural = _("emission"), _("emissions")
         constraints = [
             models.UniqueConstraint(fields=["project", "request_id"], name="emission_once"),
         ]

@@ -11,6 +11,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from events import firing, formats
 from events.firing import Fired
@@ -121,7 +122,7 @@ def _of_stray(stray: Stray) -> NearMiss:
 
 
 def _of_idle(idle: EventInstance) -> NearMiss:
-    problem = "Expired" if idle.state == EventState.EXPIRED else "Nobody listens to this data time"
+    problem = _("Expired") if idle.state == EventState.EXPIRED else _("Nobody listens to this data time")
     return NearMiss(IDLE, idle.pk, idle.event.name, idle.data_time, problem, idle.firing)
 
 
@@ -131,26 +132,28 @@ def _looks_of_stray(place: int, stray: Stray, by_name: dict[str, list[Event]]) -
     for event in named:
         same_project = event.project_id == stray.firing.project_id
         if same_project or stray.reason == Stray.Reason.UNKNOWN:
-            why = "the data time in the event's format" if same_project else "an event of another project"
+            why = (
+                _("the data time in the event's format") if same_project else _("an event of another project")
+            )
             yield from _texts(place, event, reading, why)
     if stray.reason == Stray.Reason.UNKNOWN:
         for event in _near(stray.name, by_name):
-            yield from _texts(place, event, reading, "a name nearly the same")
+            yield from _texts(place, event, reading, _("a name nearly the same"))
 
 
 def _looks_of_idle(place: int, idle: EventInstance, by_name: dict[str, list[Event]]) -> Iterable[_Look]:
     cycle = EventCycle(idle.event.cycle)
     if idle.state == EventState.EXPIRED:
         yield _Look(
-            place, idle.event, idle.data_time, idle.data_time, "it expired before the instance was there"
+            place, idle.event, idle.data_time, idle.data_time, _("it expired before the instance was there")
         )
-    for steps, why in ((-1, "one cycle earlier"), (1, "one cycle later")):
+    for steps, why in ((-1, _("one cycle earlier")), (1, _("one cycle later"))):
         text = formats.shifted(idle.data_time, cycle, steps)
         if text:
             yield _Look(place, idle.event, text, text, why)
     reading = formats.read(idle.data_time)
     for event in _near(idle.event.name, by_name):
-        yield from _texts(place, event, reading, "a name nearly the same")
+        yield from _texts(place, event, reading, _("a name nearly the same"))
 
 
 def _near(name: str, by_name: dict[str, list[Event]]) -> list[Event]:

@@ -6,6 +6,7 @@ from django.core.paginator import Page
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from events.models import Consumption, EventInstance
 from weops.console.paging import COUNT_CAP, CappedPaginator
@@ -52,7 +53,7 @@ def _consumer(row: Consumption, visible: list[int] | None) -> Consumer:
     instance = row.instance
     at = stamp(row.at)
     if visible is not None and instance.project_id not in visible:
-        hidden = format_html("Instance #{} of another project", instance.pk)
+        hidden = format_html("{}", _("Instance #%(id)d of another project") % {"id": instance.pk})
         return Consumer(hidden, "", "", "", at)
     address = reverse("admin:instances_instance_change", args=(instance.pk,))
     return Consumer(

@@ -8,8 +8,10 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from events import formats
+from events import words
 from events.definitions import EVENTS
 from events.models import Event, Listener
 from weops.console.present import NOTHING
@@ -38,7 +40,7 @@ class EventAdmin(ScopedAdmin):
     list_filter = (("project", VisibleFilter), "cycle", "delivery")
     list_select_related = ("project", "owner")
     search_fields = ("name", "project__name")
-    search_help_text = "Name or project"
+    search_help_text = gettext_lazy("Name or project")
     sortable_by = ("name",)
     ordering = ("project__name", "name")
     fields = (
@@ -69,25 +71,22 @@ class EventAdmin(ScopedAdmin):
             event.shown_listeners = _listeners(event, access.project_ids(request.user, Right.VIEW))
         return super().render_change_form(request, context, *args, **kwargs)
 
-    @admin.display(description="Time format")
+    @admin.display(description=gettext_lazy("Time format"))
     def format_cell(self, event: Event) -> Any:
         return event.format if event.pk else NOTHING
 
-    @admin.display(description="Time to live")
+    @admin.display(description=gettext_lazy("Time to live"))
     def lives_cell(self, event: Event) -> str:
         return event.lives
 
-    @admin.display(description="Listening tasks")
+    @admin.display(description=gettext_lazy("Listening tasks"))
     def listeners_cell(self, event: Any) -> int:
         return event.listening
 
-    @admin.display(description="Listening tasks")
+    @admin.display(description=gettext_lazy("Listening tasks"))
     def listeners_list(self, event: Any) -> Any:
         rows = getattr(event, "shown_listeners", [])
-        return (
-            format_html_join("", "{} <span class='wo-dim'>waits at most</span> {}<br>", rows)
-            or "No task listens."
-        )
+        return format_html_join("", "{} <span class='wo-dim'>{}</span><br>", rows) or _("No task listens.")
 
 
 def _listeners(event: Event, visible: list[int] | None) -> list[tuple[SafeString, str]]:
@@ -97,9 +96,10 @@ def _listeners(event: Event, visible: list[int] | None) -> list[tuple[SafeString
     for row in rows[:MOST_LISTENERS]:
         project = row.task.workflow.project
         if visible is not None and project.pk not in visible:
-            link = format_html("Task #{} of another project", row.task_id)
+            link = format_html("{}", _("Task #%(id)d of another project") % {"id": row.task_id})
         else:
             address = reverse("admin:instances_task_change", args=(row.task_id,))
             link = format_html('<a class="wo-link" href="{}">{} / {}</a>', address, project, row.task)
-        found.append((link, formats.words(row.max_wait, row.max_wait_unit)))
+        most = words.lasting(row.max_wait, row.max_wait_unit)
+        found.append((link, _("waits at most: %(time)s") % {"time": most}))
     return found

@@ -7,9 +7,11 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from events import firing, formats
+from events import firing, formats, words
 from events.firing import Fired, FiringError
 from events.formats import DataTimeError, EventCycle
 from events.models import Event, Source
@@ -27,19 +29,19 @@ class EventChoice(forms.ModelChoiceField):
 class FireForm(forms.Form):
     """One data time, or all from `first` to `last`. `request` makes a form that is sent twice fire once."""
 
-    event = EventChoice(Event.objects.none(), widget=UnfoldAdminSelectWidget())
+    event = EventChoice(Event.objects.none(), label=gettext_lazy("Event"), widget=UnfoldAdminSelectWidget())
     first = forms.CharField(
-        label="Data time",
+        label=gettext_lazy("Data time"),
         max_length=14,
         widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "numeric", "autocomplete": "off"}),
-        help_text="In the event's format, such as 20260325.",
+        help_text=gettext_lazy("In the event's format, such as 20260325."),
     )
     last = forms.CharField(
-        label="Last data time",
+        label=gettext_lazy("Last data time"),
         max_length=14,
         required=False,
         widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "numeric", "autocomplete": "off"}),
-        help_text="For a continuous range; empty: the one data time only.",
+        help_text=gettext_lazy("For a continuous range; empty: the one data time only."),
     )
     request = forms.UUIDField(widget=forms.HiddenInput)
 
@@ -59,7 +61,7 @@ class FireForm(forms.Form):
             try:
                 formats.span(first, values.get("last") or first, EventCycle(event.cycle))
             except DataTimeError as error:
-                self.add_error("first", str(error))
+                self.add_error("first", words.told(error))
         return values
 
 
@@ -77,7 +79,7 @@ def carry_out(request: HttpRequest, form: FireForm) -> bool:
             request_id=f"admin:{values['request']}",
         )
     except (FiringError, DataTimeError) as error:
-        form.add_error(None, str(error))
+        form.add_error(None, words.told(error) if isinstance(error, DataTimeError) else str(error))
         return False
     tell(request, event, fired)
     return True
@@ -86,10 +88,15 @@ def carry_out(request: HttpRequest, form: FireForm) -> bool:
 def tell(request: HttpRequest, event: Event, fired: Fired) -> None:
     count = len(fired.event_instances)
     if fired.repeated:
-        messages.warning(request, f"{event.name} was fired by this form already; nothing was fired again.")
+        said = _("%(event)s was fired by this form already; nothing was fired again.")
+        messages.warning(request, said % {"event": event.name})
     elif count:
-        times = "1 data time" if count == 1 else f"{count:,} data times"
-        messages.success(request, f"{event.name} was fired for {times}.")
+        said = ngettext(
+            "%(event)s was fired for %(count)s data time.",
+            "%(event)s was fired for %(count)s data times.",
+            count,
+        )
+        messages.success(request, said % {"event": event.name, "count": f"{count:,}"})
     for refusal in fired.refused[:5]:
         messages.error(request, refusal.message)
 
@@ -97,4 +104,4 @@ def tell(request: HttpRequest, event: Event, fired: Fired) -> None:
 def may_fire(user: AnyUser, event: Event) -> None:
     """Raises PermissionDenied."""
     if Right.OPERATE not in access.rights(user, event.project_id):
-        raise PermissionDenied(f"You do not have the right to operate in project {event.project}.")
+        raise PermissionDenied(_("You do not have the right to operate in project %s.") % event.project)

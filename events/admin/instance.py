@@ -13,6 +13,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from events import near_misses
@@ -65,15 +67,18 @@ class EventInstanceAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         context = {
-            "title": "Event instances",
-            "times_note": f"Trigger and consume times are in {zone_name()}; a data time is a wall clock without a zone.",
+            "title": _("Event instances"),
+            "times_note": _(
+                "Trigger and consume times are in %(zone)s; a data time is a wall clock without a zone."
+            )
+            % {"zone": zone_name()},
             "may_fire": access.has_anywhere(request.user, Right.OPERATE),
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     # The list
 
-    @admin.display(description="Event name")
+    @admin.display(description=gettext_lazy("Event name"))
     def event_cell(self, row: EventInstance) -> SafeString:
         return format_html(
             '<span class="wo-two-lines"><a class="wo-link wo-time" href="{}">{}</a><span class="wo-dim">{}</span></span>',
@@ -82,40 +87,40 @@ class EventInstanceAdmin(ReadOnlyAdmin):
             row.event.project.name,
         )
 
-    @admin.display(description="Data time")
+    @admin.display(description=gettext_lazy("Data time"))
     def data_time_cell(self, row: EventInstance) -> SafeString:
         return data_time(row)
 
-    @admin.display(description="Cycle type")
+    @admin.display(description=gettext_lazy("Cycle type"))
     def cycle_cell(self, row: EventInstance) -> str:
         return row.event.get_cycle_display()
 
-    @admin.display(description="Validity time")
+    @admin.display(description=gettext_lazy("Validity time"))
     def validity_cell(self, row: Any) -> SafeString:
         waits = getattr(row, "listeners_wait", "")
-        said = f"listeners wait {waits}" if waits else "no task listens"
+        said = _("listeners wait %(time)s") % {"time": waits} if waits else _("no task listens")
         return format_html(
-            '<span class="wo-two-lines"><span>lives {}</span><span class="wo-dim">{}</span></span>',
-            row.event.lives,
+            '<span class="wo-two-lines"><span>{}</span><span class="wo-dim">{}</span></span>',
+            _("lives %(time)s") % {"time": row.event.lives},
             said,
         )
 
-    @admin.display(description="Status")
+    @admin.display(description=gettext_lazy("Status"))
     def state_cell(self, row: EventInstance) -> SafeString:
         return badge(STATE_LOOKS, row.state)
 
-    @admin.display(description="Trigger time")
+    @admin.display(description=gettext_lazy("Trigger time"))
     def triggered_cell(self, row: EventInstance) -> SafeString:
         return stamp(row.triggered_at)
 
-    @admin.display(description="Consume time")
+    @admin.display(description=gettext_lazy("Consume time"))
     def consumed_cell(self, row: EventInstance) -> SafeString:
         return stamp(row.consumed_at)
 
-    @admin.display(description="Fired by")
+    @admin.display(description=gettext_lazy("Fired by"))
     def fired_by_cell(self, row: EventInstance) -> SafeString:
         who = row.firing.user_name or (
-            f"instance #{row.firing.instance_id}" if row.firing.instance_id else ""
+            _("instance #%(id)d") % {"id": row.firing.instance_id} if row.firing.instance_id else ""
         )
         return format_html(
             '<span class="wo-two-lines"><span>{}</span><span class="wo-dim">{}</span></span>',
@@ -123,11 +128,12 @@ class EventInstanceAdmin(ReadOnlyAdmin):
             SOURCES.get(row.firing.source, row.firing.source),
         )
 
-    @admin.display(description="Operations")
+    @admin.display(description=gettext_lazy("Operations"))
     def operations_cell(self, row: EventInstance) -> SafeString:
         return format_html(
-            '<a class="wo-link wo-time" href="{}">View consumption task</a> <span class="wo-dim">{}</span>',
+            '<a class="wo-link wo-time" href="{}">{}</a> <span class="wo-dim">{}</span>',
             reverse("admin:events_eventinstance_change", args=(row.pk,)),
+            _("View consumption task"),
             f"{row.consumers:,}",
         )
 
@@ -152,7 +158,7 @@ class EventInstanceAdmin(ReadOnlyAdmin):
             return rows.get(pk=int(pk))
         except (EventInstance.DoesNotExist, ValueError, OverflowError):
             raise Http404(
-                "There is no such event instance, or it is of a project that you cannot see."
+                _("There is no such event instance, or it is of a project that you cannot see.")
             ) from None
 
     def change_view(
@@ -173,9 +179,9 @@ class EventInstanceAdmin(ReadOnlyAdmin):
             "data_time": data_time(row),
             "listeners_wait": listeners_wait({row.event_id}).get(row.event_id, ""),
             "times": [
-                ("Trigger time", stamp(row.triggered_at)),
-                ("Consume time", stamp(row.consumed_at)),
-                ("Expires", stamp(row.expires_at)),
+                (_("Trigger time"), stamp(row.triggered_at)),
+                (_("Consume time"), stamp(row.consumed_at)),
+                (_("Expires"), stamp(row.expires_at)),
             ],
             "fired_by": self.fired_by_cell(row),
             "page": consumption.page(row, request.user, request.GET.get("p", "")),
@@ -203,21 +209,21 @@ class EventInstanceAdmin(ReadOnlyAdmin):
             form = FireForm(request.user)
             form.initial["event"] = request.GET.get("event", "")
         return TemplateResponse(
-            request, "events/fire.html", {**self._context(request, "Fire an event"), "form": form}
+            request, "events/fire.html", {**self._context(request, _("Fire an event")), "form": form}
         )
 
     def near_misses(self, request: HttpRequest) -> HttpResponse:
         """Firings that nobody listened to, next to what they may have meant."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        context = self._context(request, "Near misses")
+        context = self._context(request, _("Near misses"))
         try:
             with time_limit(NEAR_MISS_SECONDS):
                 context["found"] = near_misses.find(access.project_ids(request.user, Right.VIEW))
         except OperationalError:
-            context["problem"] = (
-                f"The database needed more than {NEAR_MISS_SECONDS} seconds; try again later."
-            )
+            context["problem"] = _("The database needed more than %(seconds)d seconds; try again later.") % {
+                "seconds": NEAR_MISS_SECONDS
+            }
         operable = access.project_ids(request.user, Right.OPERATE)
         context |= {"operable": operable, "everywhere": operable is None, "days": near_misses.DAYS}
         return TemplateResponse(request, "events/near_misses.html", context)
@@ -228,7 +234,9 @@ class EventInstanceAdmin(ReadOnlyAdmin):
         event = Event.objects.select_related("project").filter(pk=_number(sent.get("event"))).first()
         kind = sent.get("kind", "")
         if event is None or kind not in (near_misses.STRAY, near_misses.IDLE):
-            return HttpResponseBadRequest("There is no such event.", content_type="text/plain")
+            return HttpResponseBadRequest(
+                _("There is no such event."), content_type="text/plain; charset=utf-8"
+            )
         fire.may_fire(request.user, event)
         try:
             fired = near_misses.fire_as_meant(
@@ -246,11 +254,13 @@ class EventInstanceAdmin(ReadOnlyAdmin):
             Stray.objects.select_related("firing__project").filter(pk=_number(request.POST.get("pk"))).first()
         )
         if stray is None or Right.VIEW not in access.rights(request.user, stray.firing.project_id):
-            raise Http404("There is no such firing, or it is of a project that you cannot see.")
+            raise Http404(_("There is no such firing, or it is of a project that you cannot see."))
         if Right.OPERATE not in access.rights(request.user, stray.firing.project_id):
-            raise PermissionDenied(f"You do not have the right to operate in project {stray.firing.project}.")
+            raise PermissionDenied(
+                _("You do not have the right to operate in project %s.") % stray.firing.project
+            )
         if near_misses.dismiss(stray.pk, signed_in(request)):
-            messages.success(request, f"{stray.name} is out of the inbox.")
+            messages.success(request, _("%(event)s is out of the inbox.") % {"event": stray.name})
         return redirect("admin:events_eventinstance_near_misses")
 
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from events import formats
+from events import words
 from events.filters import EventInstanceFilter
 from events.models import EventInstance, Listener
 from weops.console.changelist import FilteredChangeList
@@ -36,5 +36,5 @@ def listeners_wait(event_ids: set[int]) -> dict[int, str]:
     rows = Listener.objects.filter(event__in=event_ids).order_by("max_wait", "id")
     found: defaultdict[int, dict[str, None]] = defaultdict(dict)
     for event_id, amount, unit in rows.values_list("event_id", "max_wait", "max_wait_unit"):
-        found[event_id][formats.words(amount, unit)] = None
-    return {event_id: ", ".join(words) for event_id, words in found.items()}
+        found[event_id][words.lasting(amount, unit)] = None
+    return {event_id: ", ".join(times) for event_id, times in found.items()}

@@ -1,5 +1,7 @@
 """How event instances look."""
 
+from typing import Any
+
 from events.models import EventState, Source
 from weops.console.present import Look
 
@@ -10,6 +12,6 @@ _STATES: dict[EventState, tuple[str, str]] = {
     EventState.EXPIRED: ("grey", "timer_off"),
 }
 STATE_LOOKS: dict[str, Look] = {
-    state.value: Look(tone, icon, str(state.label)) for state, (tone, icon) in _STATES.items()
+    state.value: Look(tone, icon, state.label) for state, (tone, icon) in _STATES.items()
 }
-SOURCES: dict[str, str] = {source.value: str(source.label) for source in Source}
+SOURCES: dict[str, Any] = {source.value: source.label for source in Source}

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from events import formats
+from events import words
 from events.models import Wait
 from weops.console.present import Look, badge, plain_time, span, stamp
 from weops.projects import access
@@ -14,9 +16,9 @@ from weops.projects.access import AnyUser, Right
 
 MOST = 200
 _LOOKS = {
-    "open": Look("violet", "notifications_paused", "Waited for"),
-    "met": Look("green", "check_circle", "Came"),
-    "withdrawn": Look("grey", "do_not_disturb_on", "Not waited for"),
+    "open": Look("violet", "notifications_paused", gettext_lazy("Waited for")),
+    "met": Look("green", "check_circle", gettext_lazy("Came")),
+    "withdrawn": Look("grey", "do_not_disturb_on", gettext_lazy("Not waited for")),
 }
 
 
@@ -52,7 +54,7 @@ def _row(row: Wait, visible: list[int] | None, now: dt.datetime) -> WaitRow:
     hidden = visible is not None and row.event.project_id not in visible
     state = "met" if row.satisfied_at else "withdrawn" if row.withdrawn_at else "open"
     return WaitRow(
-        name=f"Event #{row.event_id} of another project"
+        name=_("Event #%(id)d of another project") % {"id": row.event_id}
         if hidden
         else f"{row.event.project} / {row.event.name}",
         event_id=None if hidden else row.event_id,
@@ -67,6 +69,8 @@ def _row(row: Wait, visible: list[int] | None, now: dt.datetime) -> WaitRow:
 
 def _left(row: Wait, now: dt.datetime) -> str:
     if row.deadline is None:
-        return formats.words(None, "")
+        return words.lasting(None, "")
     ahead = span(row.deadline - now)
-    return f"until {plain_time(row.deadline)}, {ahead} left" if row.deadline > now else "its time is over"
+    if row.deadline <= now:
+        return _("its time is over")
+    return _("until %(time)s, %(left)s left") % {"time": plain_time(row.deadline), "left": ahead}

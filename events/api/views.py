@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import Http404
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
@@ -13,7 +14,7 @@ from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from events import firing, formats, near_misses
+from events import firing, formats, near_misses, words
 from events.api import serializers as shapes
 from events.definitions import EVENTS
 from events.filters import EventInstanceFilter
@@ -40,7 +41,8 @@ def _firing(error: FiringError) -> Problem:
 
 @explains(DataTimeError)
 def _data_time(error: DataTimeError) -> Problem:
-    return Problem(400, "invalid", str(error), errors=(("data_time", str(error)),))
+    said = words.told(error)
+    return Problem(400, "invalid", said, errors=(("data_time", said),))
 
 
 class Events(Defined):
@@ -86,7 +88,8 @@ def _entries(project: Project, given: list[dict[str, str]]) -> list[Entry]:
         else:
             found += [(name, text) for text in formats.span(first, last, EventCycle(cycles[name]))]
         if len(found) > firing.MOST_ENTRIES:
-            raise FiringError(f"Fire at most {firing.MOST_ENTRIES:,} events in one call.")
+            said = _("Fire at most %(most)s events in one call.")
+            raise FiringError(said % {"most": f"{firing.MOST_ENTRIES:,}"})
     return found
 
 

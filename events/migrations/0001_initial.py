@@ -24,29 +24,33 @@ class Migration(migrations.Migration):
             name='Event',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=20, validators=[django.core.validators.RegexValidator(re.compile('^[A-Za-z][A-Za-z0-9_]{0,19}\\Z'), "Write 1 to 20 letters, digits or '_', beginning with a letter.", 'invalid')])),
+                ('name', models.CharField(max_length=20, validators=[django.core.validators.RegexValidator(re.compile('^[A-Za-z][A-Za-z0-9_]{0,19}\\Z'), "Write 1 to 20 letters, digits or '_', beginning with a letter.", 'invalid')], verbose_name='name')),
                 ('cycle', models.CharField(choices=[('DAY', 'Day'), ('HOUR', 'Hour'), ('MIN', 'Minute'), ('SECOND', 'Second')], default=events.formats.EventCycle['DAY'], help_text='Decides the format of its data times.', max_length=8, verbose_name='cycle type')),
                 ('delivery', models.CharField(choices=[('BROADCAST', 'Broadcast: every listening instance'), ('SINGLE', 'Single: one instance')], default='BROADCAST', help_text='Who consumes a firing.', max_length=12, verbose_name='type')),
-                ('time_to_live', models.PositiveIntegerField(default=7, help_text='How long a firing waits to be consumed.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(31622400)])),
+                ('time_to_live', models.PositiveIntegerField(default=7, help_text='How long a firing waits to be consumed.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(31622400)], verbose_name='time to live')),
                 ('time_to_live_unit', models.CharField(choices=[('SECONDS', 'seconds'), ('MINUTES', 'minutes'), ('HOURS', 'hours'), ('DAYS', 'days')], default=events.formats.Unit['DAYS'], max_length=8, verbose_name='unit')),
-                ('description', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('owner', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='events', to='projects.project')),
+                ('description', models.TextField(blank=True, verbose_name='description')),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='created at')),
+                ('owner', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='events', to='projects.project', verbose_name='project')),
             ],
             options={
                 'ordering': ['project', 'name'],
+                'verbose_name': 'event',
+                'verbose_name_plural': 'events',
             },
         ),
         migrations.CreateModel(
             name='Emitter',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('task', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='emitters', to='instances.task')),
-                ('event', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='emitters', to='events.event')),
+                ('task', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='emitters', to='instances.task', verbose_name='task')),
+                ('event', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='emitters', to='events.event', verbose_name='event')),
             ],
             options={
                 'ordering': ['task', 'id'],
+                'verbose_name': 'emitter',
+                'verbose_name_plural': 'emitters',
             },
         ),
         migrations.CreateModel(
@@ -65,6 +69,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-id'],
+                'verbose_name': 'event instance',
+                'verbose_name_plural': 'event instances',
             },
         ),
         migrations.CreateModel(
@@ -76,6 +82,10 @@ class Migration(migrations.Migration):
                 ('instance', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='instances.instance')),
                 ('event_instance', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='consumptions', to='events.eventinstance')),
             ],
+            options={
+                'verbose_name': 'consumption',
+                'verbose_name_plural': 'consumptions',
+            },
         ),
         migrations.CreateModel(
             name='Firing',
@@ -95,6 +105,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-id'],
+                'verbose_name': 'firing',
+                'verbose_name_plural': 'firings',
             },
         ),
         migrations.AddField(
@@ -108,11 +120,13 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('max_wait', models.PositiveIntegerField(blank=True, help_text='An instance that waits longer is ended; empty: no limit.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(31622400)], verbose_name='maximum wait')),
                 ('max_wait_unit', models.CharField(choices=[('SECONDS', 'seconds'), ('MINUTES', 'minutes'), ('HOURS', 'hours'), ('DAYS', 'days')], default=events.formats.Unit['HOURS'], max_length=8, verbose_name='unit')),
-                ('event', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='listeners', to='events.event')),
-                ('task', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='listeners', to='instances.task')),
+                ('event', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='listeners', to='events.event', verbose_name='event')),
+                ('task', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='listeners', to='instances.task', verbose_name='task')),
             ],
             options={
                 'ordering': ['task', 'id'],
+                'verbose_name': 'listener',
+                'verbose_name_plural': 'listeners',
             },
         ),
         migrations.CreateModel(
@@ -128,6 +142,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-id'],
+                'verbose_name': 'stray firing',
+                'verbose_name_plural': 'stray firings',
             },
         ),
         migrations.CreateModel(
@@ -144,6 +160,10 @@ class Migration(migrations.Migration):
                 ('event_instance', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='events.eventinstance')),
                 ('instance', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='event_waits', to='instances.instance')),
             ],
+            options={
+                'verbose_name': 'wait',
+                'verbose_name_plural': 'waits',
+            },
         ),
         migrations.CreateModel(
             name='Emission',
@@ -159,6 +179,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['id'],
+                'verbose_name': 'emission',
+                'verbose_name_plural': 'emissions',
                 'constraints': [models.UniqueConstraint(fields=('project', 'request_id'), name='emission_once')],
             },
         ),

@@ -9,11 +9,15 @@
 A superuser has all of them everywhere; anybody else without a membership has none. Every door asks here, row by row.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import QuerySet
+from django.utils.text import get_text_list
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext_lazy
 
 from weops.projects.models import Member, Project, Role
 
@@ -25,6 +29,14 @@ class Right(StrEnum):
     AUTHOR = "author"
     ADMINISTER = "administer"
 
+
+RIGHT_WORDS: dict[Right, Any] = {
+    Right.VIEW: pgettext_lazy("right", "view"),
+    Right.OPERATE: pgettext_lazy("right", "operate"),
+    Right.OVERRIDE: pgettext_lazy("right", "override"),
+    Right.AUTHOR: pgettext_lazy("right", "author"),
+    Right.ADMINISTER: pgettext_lazy("right", "administer"),
+}
 
 EVERY_RIGHT = frozenset(Right)
 NO_RIGHT: frozenset[Right] = frozenset()
@@ -41,6 +53,11 @@ RIGHTS: dict[str, frozenset[Right]] = {
 }
 
 AnyUser = User | AnonymousUser
+
+
+def words(rights: Iterable[Right]) -> str:
+    """Such as `view and operate`, in the reader's language."""
+    return get_text_list([str(RIGHT_WORDS[right]) for right in rights], _("and"))
 
 
 def is_superuser(user: AnyUser) -> bool:

@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
 
@@ -41,7 +42,7 @@ class MemberInline(ScopedInline):
     change_right = Right.ADMINISTER
     fields = ("user", "role")
     hide_title = True
-    verbose_name_plural = "Members"
+    verbose_name_plural = _("Members")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).select_related("user", "project")
@@ -70,7 +71,7 @@ class ProjectAdmin(ScopedAdmin):
         audit.tell_of_all(obj, signed_in(request), "admin")
         super().delete_model(request, obj)
 
-    @admin.display(description="Members")
+    @admin.display(description=_("Members"))
     def member_count(self, project: Any) -> int:
         return project.members_in_it
 
@@ -85,7 +86,7 @@ class FolderAdmin(FixedProject):
     search_fields = ("name",)
     fields = ("project", "parent", "name")
 
-    @admin.display(description="Folder")
+    @admin.display(description=_("Folder"))
     def path_cell(self, folder: Folder) -> str:
         return folder.path()
 
@@ -101,7 +102,7 @@ class DatesField(forms.CharField):
     def clean(self, value: Any) -> Any:
         words = [word for word in re.split(r"[\s,;]+", super().clean(value)) if word]
         if len(words) > MOST_DATES:
-            raise ValidationError(f"At most {MOST_DATES:,} dates.")
+            raise ValidationError(now("At most %(most)s dates.") % {"most": f"{MOST_DATES:,}"})
         return sorted({self._day(word) for word in words})
 
     @staticmethod
@@ -109,14 +110,15 @@ class DatesField(forms.CharField):
         try:
             return dt.date.fromisoformat(word)
         except ValueError:
-            raise ValidationError(f"{word[:40]!r} is no date; write it as 2026-01-31.") from None
+            said = now("%(text)r is no date; write it as 2026-01-31.")
+            raise ValidationError(said % {"text": word[:40]}) from None
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return super().has_changed(self.prepare_value(initial), data)
 
 
 class CalendarForm(forms.ModelForm):
-    dates = DatesField(required=False, help_text="One date a line, such as 2026-01-01.")
+    dates = DatesField(label=_("Dates"), required=False, help_text=_("One date a line, such as 2026-01-01."))
 
     class Meta:
         model = Calendar
@@ -156,11 +158,11 @@ class CalendarAdmin(ScopedAdmin):
             form.base_fields["project"].required = not request.user.is_superuser
         return form
 
-    @admin.display(description="Dates")
+    @admin.display(description=_("Dates"))
     def date_count(self, calendar: Calendar) -> int:
         return len(calendar.dates)
 
-    @admin.display(description="Next date")
+    @admin.display(description=_("Next date"))
     def next_date(self, calendar: Calendar) -> str:
         today = dt.datetime.now(dt.UTC).date()
         return next((day.isoformat() for day in sorted(calendar.dates) if day >= today), "–")
@@ -170,13 +172,14 @@ class SecretForm(forms.ModelForm):
     """The value goes in and never comes out: no page, message or log shows it."""
 
     value = forms.CharField(
+        label=_("Value"),
         required=False,
         strip=False,
         max_length=100_000,
         widget=UnfoldAdminPasswordWidget(
             render_value=False, attrs={"autocomplete": "off", "spellcheck": "false"}
         ),
-        help_text="Stored encrypted and never shown again. Leave it empty to keep the present value.",
+        help_text=_("Stored encrypted and never shown again. Leave it empty to keep the present value."),
     )
 
     class Meta:
@@ -186,7 +189,7 @@ class SecretForm(forms.ModelForm):
     def clean_value(self) -> str:
         value = self.cleaned_data["value"]
         if not value and not self.instance.pk:
-            raise ValidationError("Write the secret's value.")
+            raise ValidationError(now("Write the secret's value."))
         return value
 
     def save(self, commit: bool = True) -> Secret:
@@ -269,12 +272,12 @@ class SecretAdmin(FixedProject):
         rows = uses.select_related("execution__instance__task").order_by("-execution_id")[:MOST_FACTS]
         return _listed(
             format_html(
-                '{} <a class="wo-link" href="{}?execution={}">{}, execution {}</a>',
+                '{} <a class="wo-link" href="{}?execution={}">{}</a>',
                 stamp(use.at),
                 reverse("admin:instances_instance_change", args=(use.execution.instance_id,)),
                 use.execution_id,
-                use.execution.instance,
-                use.execution_id,
+                now("%(instance)s, execution %(id)d")
+                % {"instance": use.execution.instance, "id": use.execution_id},
             )
             for use in rows
         )

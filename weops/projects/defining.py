@@ -15,6 +15,8 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, models, transaction
 from django.db.models import ProtectedError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from weops.projects import access
 from weops.projects.access import Right
@@ -32,10 +34,11 @@ def require(user: User | None, project: Project | int | None, *needed: Right) ->
         return
     if project is None:
         if not access.is_superuser(user):
-            raise PermissionDenied("Only a superuser may do this.")
+            raise PermissionDenied(_("Only a superuser may do this."))
         return
     if lacking := sorted(set(needed) - access.rights(user, project)):
-        raise PermissionDenied(f"You do not have the right to {' and '.join(lacking)} in this project.")
+        said = _("You do not have the right to %(rights)s in this project.")
+        raise PermissionDenied(said % {"rights": access.words(lacking)})
 
 
 Row = TypeVar("Row", bound=models.Model)
@@ -54,7 +57,7 @@ class Definition(Generic[Row]):
     fixed: ClassVar[tuple[str, ...]] = ("project",)
     # The column that says in which project a new row is, judged before all others.
     anchor: ClassVar[str] = "project"
-    fixed_words: ClassVar[str] = "It stays as it was made; make a new one instead."
+    fixed_words: ClassVar[Any] = gettext_lazy("It stays as it was made; make a new one instead.")
     choice_rights: ClassVar[dict[str, Right]] = {}
 
     def project_of(self, row: Row) -> Project | None:
@@ -102,12 +105,12 @@ class Definition(Generic[Row]):
         try:
             row.delete()
         except ProtectedError:
-            raise InUse(f"{row} is still in use; delete what uses it first.") from None
+            raise InUse(_("%(name)s is still in use; delete what uses it first.") % {"name": row}) from None
 
     def check_unused(self, row: Row) -> None:
         """Raises InUse."""
         if held := self.held(row):
-            raise InUse(f"{row} cannot be deleted: {held}.")
+            raise InUse(_("%(name)s cannot be deleted: %(held)s.") % {"name": row, "held": held})
 
     def begin(self, row: Row, values: Mapping[str, Any], user: User | None) -> None:
         """Who may make nothing in the project is told so first."""
@@ -126,7 +129,7 @@ class Definition(Generic[Row]):
                 wrong[name] = error.messages
                 continue
             if row.pk is not None and name in self.fixed and value != getattr(row, name):
-                wrong[name] = [self.fixed_words]
+                wrong[name] = [str(self.fixed_words)]
             elif row._state.adding or value != getattr(row, name):
                 setattr(row, name, value)
                 changed.append(name)
@@ -137,7 +140,8 @@ class Definition(Generic[Row]):
     def value_of(self, name: str, given: Any, user: User | None) -> Any:
         """What stands in the column: for a foreign key the row, if the user may choose it. Raises ValidationError."""
         if name not in self.columns:
-            raise ValidationError(f"There is no such field; there are {', '.join(self.columns)}.")
+            known = ", ".join(self.columns)
+            raise ValidationError(_("There is no such field; there are %(known)s.") % {"known": known})
         field = self.model._meta.get_field(name)
         if given is None or not isinstance(field, models.ForeignKey):
             return given
@@ -153,11 +157,12 @@ class Definition(Generic[Row]):
         try:
             found = rows.in_bulk(ids)
         except (TypeError, ValueError, OverflowError):
-            raise ValidationError("Write ids, which are numbers.") from None
+            raise ValidationError(_("Write ids, which are numbers.")) from None
         for one in ids:
             if one not in found:
                 raise ValidationError(
-                    f"There is no {model._meta.verbose_name} {one} that you may choose here."
+                    _("There is no %(noun)s %(id)s that you may choose here.")
+                    % {"noun": model._meta.verbose_name, "id": one}
                 )
         return [found[one] for one in ids]
 
@@ -168,7 +173,7 @@ class Definition(Generic[Row]):
             with transaction.atomic():
                 row.save()
         except IntegrityError:
-            raise ValidationError("Somebody else made the same just now; read it again.") from None
+            raise ValidationError(_("Somebody else made the same just now; read it again.")) from None
 
     def log(self, row: Row, action: int, user: User | None, source: str, changed: Sequence[str] = ()) -> None:
         """Into the history that the admin shows."""

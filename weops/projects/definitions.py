@@ -11,6 +11,7 @@ from django.contrib.admin.models import ADDITION, DELETION
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
+from django.utils.translation import gettext as _
 
 from weops.projects import audit
 from weops.projects.access import Right
@@ -57,7 +58,7 @@ class _Projects(Definition[Project]):
 
     def held(self, row: Project) -> str:
         return (
-            "it has workflows"
+            _("it has workflows")
             if apps.get_model("instances", "Workflow").objects.filter(project=row).exists()
             else ""
         )
@@ -83,11 +84,11 @@ class _Folders(Definition[Folder]):
 
     def held(self, row: Folder) -> str:
         if row.children.exists():
-            return "it has folders in it"
+            return _("it has folders in it")
         related: Any = row
         if related.workflows.exists() or related.tasks.exists():
-            return "workflows or tasks lie in it"
-        return "instances of its tasks are still there" if _ran(folder_id=row.pk) else ""
+            return _("workflows or tasks lie in it")
+        return _("instances of its tasks are still there") if _ran(folder_id=row.pk) else ""
 
     def save(self, row: Folder) -> None:
         # Two moves at once could put two folders into each other.
@@ -106,8 +107,8 @@ class _ResourceGroups(Definition[ResourceGroup]):
     def held(self, row: ResourceGroup) -> str:
         related: Any = row
         if related.tasks.exists():
-            return "tasks run in it"
-        return "instances of it are still there" if _ran(resource_group=row) else ""
+            return _("tasks run in it")
+        return _("instances of it are still there") if _ran(resource_group=row) else ""
 
 
 class _Calendars(Definition[Calendar]):
@@ -118,12 +119,12 @@ class _Calendars(Definition[Calendar]):
 
     def check(self, row: Calendar) -> None:
         if len(row.dates) > MOST_DATES:
-            raise ValidationError({"dates": f"At most {MOST_DATES:,} dates."})
+            raise ValidationError({"dates": _("At most %(most)s dates.") % {"most": f"{MOST_DATES:,}"}})
         row.dates = sorted(set(row.dates))
 
     def held(self, row: Calendar) -> str:
         related: Any = row
-        return "tasks use it" if related.tasks.exists() else ""
+        return _("tasks use it") if related.tasks.exists() else ""
 
 
 class _Secrets(Definition[Secret]):
@@ -137,7 +138,7 @@ class _Secrets(Definition[Secret]):
         if name != "value":
             return super().value_of(name, given, user)
         if not isinstance(given, str) or not given or "\0" in given or len(given) > 100_000:
-            raise ValidationError("Write the secret's value, a text of 1 to 100,000 characters.")
+            raise ValidationError(_("Write the secret's value, a text of 1 to 100,000 characters."))
         return given
 
     def set(self, row: Secret, values: Mapping[str, Any], user: User | None) -> list[str]:
@@ -153,7 +154,7 @@ class _Secrets(Definition[Secret]):
 
     def save(self, row: Secret) -> None:
         if not row.ciphertext:
-            raise ValidationError({"value": "Write the secret's value."})
+            raise ValidationError({"value": _("Write the secret's value.")})
         super().save(row)
 
     def log(
@@ -174,7 +175,7 @@ class _DataSources(Definition[DataSource]):
 
     def held(self, row: DataSource) -> str:
         related: Any = row
-        return "tasks use it" if related.tasks.exists() else ""
+        return _("tasks use it") if related.tasks.exists() else ""
 
 
 PROJECTS = _Projects()

@@ -8,69 +8,83 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext as now
+from django.utils.translation import gettext_lazy as _
 
 from weops.projects import encryption
 
 name_validator = RegexValidator(
     r"^[A-Za-z_][A-Za-z0-9_.-]{0,99}\Z",
-    "Write 1 to 100 letters, digits, '_', '-' or '.', beginning with a letter or '_'.",
+    _("Write 1 to 100 letters, digits, '_', '-' or '.', beginning with a letter or '_'."),
 )
 
 
 def validate_parameters(value: Any) -> None:
     """Parameters are a JSON object of texts: {"name": "value"}."""
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise ValidationError('Write an object whose values are texts, such as {"region": "EWR"}.')
+        raise ValidationError(_('Write an object whose values are texts, such as {"region": "EWR"}.'))
     for name in value:
-        RegexValidator(r"^[A-Za-z_][A-Za-z0-9_]{0,99}\Z", f"{name!r} is no parameter name.")(name)
+        wrong = now("%(name)r is no parameter name.") % {"name": name}
+        RegexValidator(r"^[A-Za-z_][A-Za-z0-9_]{0,99}\Z", wrong)(name)
 
 
 class Role(models.TextChoices):
-    VIEWER = "viewer", "Viewer"
-    OPERATOR = "operator", "Operator"
-    DEVELOPER = "developer", "Developer"
-    ADMIN = "admin", "Project admin"
+    VIEWER = "viewer", _("Viewer")
+    OPERATOR = "operator", _("Operator")
+    DEVELOPER = "developer", _("Developer")
+    ADMIN = "admin", _("Project admin")
 
 
 class Project(models.Model):
-    name = models.CharField(max_length=100, unique=True, validators=[name_validator])
-    display_name = models.CharField(max_length=200, blank=True)
-    description = models.TextField(blank=True)
+    name = models.CharField(_("name"), max_length=100, unique=True, validators=[name_validator])
+    display_name = models.CharField(_("display name"), max_length=200, blank=True)
+    description = models.TextField(_("description"), blank=True)
     enabled = models.BooleanField(
-        default=True, db_default=True, help_text="A disabled project generates nothing."
+        _("enabled"), default=True, db_default=True, help_text=_("A disabled project generates nothing.")
     )
-    parameters = models.JSONField(default=dict, blank=True, validators=[validate_parameters])
-    created_at = models.DateTimeField(auto_now_add=True)
+    parameters = models.JSONField(_("parameters"), default=dict, blank=True, validators=[validate_parameters])
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     class Meta:
         ordering = ["name"]
+        verbose_name, verbose_name_plural = _("project"), _("projects")
 
     def __str__(self) -> str:
         return self.name
 
 
 class Member(models.Model):
-    project = models.ForeignKey(Project, models.CASCADE, related_name="members")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
-    role = models.CharField(max_length=16, choices=Role, default=Role.VIEWER)
+    project = models.ForeignKey(Project, models.CASCADE, related_name="members", verbose_name=_("project"))
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships", verbose_name=_("user")
+    )
+    role = models.CharField(_("role"), max_length=16, choices=Role, default=Role.VIEWER)
 
     class Meta:
+        verbose_name, verbose_name_plural = _("member"), _("members")
         constraints = [
             models.UniqueConstraint(fields=["project", "user"], name="member_once_per_project"),
             models.CheckConstraint(condition=Q(role__in=Role.values), name="member_role_known"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.user} in {self.project}: {self.get_role_display()}"
+        return now("%(user)s in %(project)s: %(role)s") % {
+            "user": self.user,
+            "project": self.project,
+            "role": self.get_role_display(),
+        }
 
 
 class Folder(models.Model):
-    project = models.ForeignKey(Project, models.CASCADE, related_name="folders")
-    parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="children")
-    name = models.CharField(max_length=100)
+    project = models.ForeignKey(Project, models.CASCADE, related_name="folders", verbose_name=_("project"))
+    parent = models.ForeignKey(
+        "self", models.CASCADE, null=True, blank=True, related_name="children", verbose_name=_("parent")
+    )
+    name = models.CharField(_("name"), max_length=100)
 
     class Meta:
         ordering = ["project", "name"]
+        verbose_name, verbose_name_plural = _("folder"), _("folders")
         constraints = [
             models.UniqueConstraint(
                 fields=["project", "parent", "name"], name="folder_name_once", nulls_distinct=False
@@ -94,9 +108,9 @@ class Folder(models.Model):
         folder, seen = self.parent, {self.pk} - {None}
         while folder is not None:
             if folder.project_id != self.project_id:
-                raise ValidationError({"parent": "The parent folder belongs to another project."})
+                raise ValidationError({"parent": _("The parent folder belongs to another project.")})
             if folder.pk in seen:
-                raise ValidationError({"parent": "A folder cannot lie inside itself."})
+                raise ValidationError({"parent": _("A folder cannot lie inside itself.")})
             seen.add(folder.pk)
             folder = folder.parent
 
@@ -105,32 +119,34 @@ class Limited(models.Model):
     """What one run may use at most; empty: no limit of its own."""
 
     memory_limit = models.PositiveIntegerField(
-        "memory limit (MB)",
+        _("memory limit (MB)"),
         null=True,
         blank=True,
         validators=[MinValueValidator(16)],
-        help_text="Of all processes of a run together; more ends it with OUT_OF_MEMORY.",
+        help_text=_("Of all processes of a run together; more ends it with OUT_OF_MEMORY."),
     )
     cpu_limit = models.PositiveIntegerField(
-        "CPU time limit (seconds)",
+        _("CPU time limit (seconds)"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Of all processes of a run together; more ends it with CPU_TIME.",
+        help_text=_("Of all processes of a run together; more ends it with CPU_TIME."),
     )
     files_limit = models.PositiveIntegerField(
-        "open files",
+        _("open files"),
         null=True,
         blank=True,
         validators=[MinValueValidator(16)],
-        help_text="That each process may have at once.",
+        help_text=_("That each process may have at once."),
     )
     output_limit = models.PositiveIntegerField(
-        "output limit (MB)",
+        _("output limit (MB)"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Of what a run may print; more ends it with OUTPUT_LIMIT. The log keeps the first and last 8 MB.",
+        help_text=_(
+            "Of what a run may print; more ends it with OUTPUT_LIMIT. The log keeps the first and last 8 MB."
+        ),
     )
 
     LIMITS = ("memory_limit", "cpu_limit", "files_limit", "output_limit")
@@ -142,17 +158,21 @@ class Limited(models.Model):
 class ResourceGroup(Limited):
     """A pool of slots; each has a Celery queue of its own, named `weops.g.<id>`."""
 
-    name = models.CharField(max_length=100, unique=True, validators=[name_validator])
-    description = models.TextField(blank=True)
+    name = models.CharField(_("name"), max_length=100, unique=True, validators=[name_validator])
+    description = models.TextField(_("description"), blank=True)
     slots = models.PositiveIntegerField(
+        _("slots"),
         default=16,
         validators=[MinValueValidator(1), MaxValueValidator(100_000)],
-        help_text="How many executions may run at once, over all workers.",
+        help_text=_("How many executions may run at once, over all workers."),
     )
-    enabled = models.BooleanField(default=True, db_default=True, help_text="A disabled group starts nothing.")
+    enabled = models.BooleanField(
+        _("enabled"), default=True, db_default=True, help_text=_("A disabled group starts nothing.")
+    )
 
     class Meta:
         ordering = ["name"]
+        verbose_name, verbose_name_plural = _("resource group"), _("resource groups")
         constraints = [models.CheckConstraint(condition=Q(slots__gte=1), name="resource_group_has_slots")]
 
     def __str__(self) -> str:
@@ -172,14 +192,22 @@ class Calendar(models.Model):
         null=True,
         blank=True,
         related_name="calendars",
-        help_text="Empty: for all projects.",
+        verbose_name=_("project"),
+        help_text=_("Empty: for all projects."),
     )
-    name = models.CharField(max_length=100, validators=[name_validator])
-    description = models.TextField(blank=True)
-    dates = ArrayField(models.DateField(), default=list, blank=True, help_text="Dates, such as 2026-01-01.")
+    name = models.CharField(_("name"), max_length=100, validators=[name_validator])
+    description = models.TextField(_("description"), blank=True)
+    dates = ArrayField(
+        models.DateField(),
+        default=list,
+        blank=True,
+        verbose_name=_("dates"),
+        help_text=_("Dates, such as 2026-01-01."),
+    )
 
     class Meta:
         ordering = ["name"]
+        verbose_name, verbose_name_plural = _("calendar"), _("calendars")
         constraints = [
             models.UniqueConstraint(
                 fields=["project", "name"], name="calendar_name_once", nulls_distinct=False
@@ -193,13 +221,14 @@ class Calendar(models.Model):
 class Secret(models.Model):
     """A secret of a project: encrypted at rest, written and never shown again."""
 
-    project = models.ForeignKey(Project, models.CASCADE, related_name="secrets")
-    name = models.CharField(max_length=100, validators=[name_validator])
+    project = models.ForeignKey(Project, models.CASCADE, related_name="secrets", verbose_name=_("project"))
+    name = models.CharField(_("name"), max_length=100, validators=[name_validator])
     ciphertext = models.BinaryField(editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
     class Meta:
         ordering = ["project", "name"]
+        verbose_name, verbose_name_plural = _("secret"), _("secrets")
         constraints = [models.UniqueConstraint(fields=["project", "name"], name="secret_name_once")]
 
     def __str__(self) -> str:
@@ -217,18 +246,22 @@ class Secret(models.Model):
 class DataSource(models.Model):
     """A database that SQL tasks of a project run on; its URL is a secret of the project."""
 
-    project = models.ForeignKey(Project, models.CASCADE, related_name="data_sources")
-    name = models.CharField(max_length=100, validators=[name_validator])
-    description = models.TextField(blank=True)
+    project = models.ForeignKey(
+        Project, models.CASCADE, related_name="data_sources", verbose_name=_("project")
+    )
+    name = models.CharField(_("name"), max_length=100, validators=[name_validator])
+    description = models.TextField(_("description"), blank=True)
     url = models.ForeignKey(
         Secret,
         models.PROTECT,
         related_name="data_sources",
-        help_text="The secret that holds postgresql://user:password@host/name.",
+        verbose_name=_("url"),
+        help_text=_("The secret that holds postgresql://user:password@host/name."),
     )
 
     class Meta:
         ordering = ["project", "name"]
+        verbose_name, verbose_name_plural = _("data source"), _("data sources")
         constraints = [models.UniqueConstraint(fields=["project", "name"], name="data_source_name_once")]
 
     def __str__(self) -> str:
@@ -236,7 +269,7 @@ class DataSource(models.Model):
 
     def clean(self) -> None:
         if self.url_id and self.project_id and self.url.project_id != self.project_id:
-            raise ValidationError({"url": "The secret belongs to another project."})
+            raise ValidationError({"url": _("The secret belongs to another project.")})
 
 
 class AccessKey(models.Model):
@@ -244,16 +277,23 @@ class AccessKey(models.Model):
     encrypted, not hashed; `weops.projects.keys` makes and revokes them.
     """
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="access_keys")
-    name = models.CharField(max_length=100, blank=True, help_text="What uses it, such as nightly-loads.")
-    secret_id = models.CharField(max_length=64, unique=True, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="access_keys", verbose_name=_("user")
+    )
+    name = models.CharField(
+        _("name"), max_length=100, blank=True, help_text=_("What uses it, such as nightly-loads.")
+    )
+    secret_id = models.CharField(_("secret id"), max_length=64, unique=True, editable=False)
     ciphertext = models.BinaryField(editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
-    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute.")
-    revoked_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    last_used_at = models.DateTimeField(
+        _("last used at"), null=True, editable=False, help_text=_("To the minute.")
+    )
+    revoked_at = models.DateTimeField(_("revoked at"), null=True, editable=False)
 
     class Meta:
         ordering = ["-id"]
+        verbose_name, verbose_name_plural = _("access key"), _("access keys")
 
     def __str__(self) -> str:
         return self.name or self.secret_id
