@@ -12,7 +12,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
-from django.utils.translation import gettext as now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from events import formats, words
@@ -134,7 +134,7 @@ class Event(models.Model):
 def check_length(field: str, amount: int | None, unit: str) -> None:
     """Raises ValidationError for a duration beyond a year: such a clock is a mistake of the unit."""
     if amount is not None and unit in list(Unit) and formats.length(amount, unit).days > 366:
-        said = now("%(time)s is more than a year; choose less.")
+        said = gettext("%(time)s is more than a year; choose less.")
         raise ValidationError({field: said % {"time": words.lasting(amount, unit)}})
 
 
@@ -190,7 +190,7 @@ class Emitter(models.Model):
         constraints = [models.UniqueConstraint(fields=["task", "event"], name="emitter_once")]
 
     def __str__(self) -> str:
-        return now("fires %(event)s") % {"event": self.event}
+        return gettext("fires %(event)s") % {"event": self.event}
 
 
 class Firing(models.Model):
@@ -224,7 +224,7 @@ class Firing(models.Model):
         indexes = [models.Index(fields=["created_at"], name="firing_by_time")]
 
     def __str__(self) -> str:
-        return now("firing #%(id)s") % {"id": self.pk}
+        return gettext("firing #%(id)s") % {"id": self.pk}
 
 
 class EventInstance(models.Model):

@@ -71,11 +71,12 @@ def _inner(address: Address) -> Address:
 
 
 class Guard:
-    """What a guarded block saw. `refused`: why a connection was refused, or empty; `cut`: it took too long."""
+    """What a guarded block saw. `refused`: why a connection was refused, or empty, and `refused_host`: to which address, or
+    empty for a local socket; `cut`: it took too long."""
 
     def __init__(self, allowed: Sequence[Network]) -> None:
         self.allowed = tuple(allowed)
-        self.refused = ""
+        self.refused = self.refused_host = ""
         self.cut = False
         # Second handles of the sockets that were connected: libraries wrap, detach and hide their own.
         self._sockets: list[socket.socket] = []
@@ -85,8 +86,9 @@ class Guard:
         """Raises Refused unless `sock` may connect to `target`."""
         host = target[0] if isinstance(target, tuple) and target else None
         if not isinstance(host, str) or not is_allowed(host, self.allowed):
+            self.refused_host = host if isinstance(host, str) else ""
             self.refused = (
-                f"{host if isinstance(host, str) else 'a local socket'} is no public address; "
+                f"{self.refused_host or 'a local socket'} is no public address; "
                 "the deployment allows others by WEOPS_ALLOWED_NETWORKS"
             )
             raise Refused(self.refused)

@@ -36,7 +36,7 @@ HEADER = {
     "Plural-Forms": "nplurals=1; plural=0;",
 }
 # %(name)s and {name}; tags, whose number and kind a translation keeps, too.
-_PLACES = re.compile(r"%\(\w+\)[sd]|%[sd]|\{\w*\}|</?[a-z]+\b")
+_PLACES = re.compile(r"%\(\w+\)[sdr]|%[sd]|\{\w*\}|</?[a-z]+\b")
 
 # What makes an entry itself: context, message, plural.
 Key = tuple[str | None, str, str]

@@ -33,8 +33,8 @@ class MessageFilter(FilterForm):
         label=gettext_lazy("Level"), choices=[("", gettext_lazy("All")), *Level.choices], required=False
     )
     care = forms.ChoiceField(label=gettext_lazy("Who takes care"), choices=_CARE, required=False)
-    found_from = MomentField("Found from")
-    found_to = MomentField("Found to")
+    found_from = MomentField(gettext_lazy("Found from"))
+    found_to = MomentField(gettext_lazy("Found to"))
 
     FIRST = ("q", "state", "kind", "level", "care")
     MORE = ("found_from", "found_to")

@@ -125,6 +125,7 @@ class Target(models.Model):
     object_id = models.BigIntegerField()
 
     class Meta:
+        verbose_name, verbose_name_plural = _("target"), _("targets")
         constraints = [models.UniqueConstraint(fields=["rule", "object_id"], name="alarm_target_once")]
         indexes = [models.Index(fields=["object_kind", "object_id"], name="alarm_target_of_object")]
 
@@ -244,6 +245,7 @@ class Notice(models.Model):
     next_at = models.DateTimeField(null=True)
 
     class Meta:
+        verbose_name, verbose_name_plural = _("notice"), _("notices")
         constraints = [models.UniqueConstraint(fields=["message", "group"], name="alarm_notice_once")]
         indexes = [
             models.Index(fields=["next_at"], condition=Q(next_at__isnull=False), name="alarm_notice_due")
@@ -273,6 +275,7 @@ class Delivery(models.Model):
 
     class Meta:
         ordering = ["message", "id"]
+        verbose_name, verbose_name_plural = _("delivery"), _("deliveries")
         constraints = [
             models.UniqueConstraint(
                 fields=["message", "step", "address", "channel"],
@@ -301,6 +304,7 @@ class Watch(models.Model):
     due_at = models.DateTimeField()
 
     class Meta:
+        verbose_name, verbose_name_plural = _("watch"), _("watches")
         constraints = [
             models.UniqueConstraint(
                 fields=["rule", "limit_no", "instance_id", "life_round"], name="alarm_watch_once"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from django.contrib.auth.models import User
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from instances.engine.states import State
 from instances.models import Instance
@@ -140,7 +139,7 @@ def _deliveries(notice: Notice, receivers: _Receivers, told: int, escalated: int
     ways = (["email"] if addresses else []) + [kind for _pk, _name, kind in receivers.channels]
     message.ways = list(dict.fromkeys([*message.ways, *ways]))
     if not made:
-        message.error = _("Nobody to tell: no e-mail address and no channel that is switched on.")
+        message.error = "Nobody to tell: no e-mail address and no channel that is switched on."
     return made
 
 

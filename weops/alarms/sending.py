@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from weops.alarms import notices, transport
 from weops.alarms.kinds import Level, Sending
@@ -96,13 +97,13 @@ def deliver(text: Text, address: str, channel: Channel | None) -> Outcome:
         if address:
             transport.send_mail(address, text)
         elif channel is None:
-            return Outcome("The channel was deleted.", final=True)
+            return Outcome(_("The channel was deleted."), final=True)
         elif not channel.enabled:
-            return Outcome("The channel is switched off.", final=True)
+            return Outcome(_("The channel is switched off."), final=True)
         else:
             transport.send_to_channel(channel.kind, channel.reveal(), text)
     except NotSent as error:
-        return Outcome(str(error) or "It was not accepted.", error.final)
+        return Outcome(str(error) or _("It was not accepted."), error.final)
     except ValueError as error:
         # The address was encrypted with a key that is gone.
         return Outcome(str(error), final=True)

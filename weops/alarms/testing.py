@@ -3,6 +3,7 @@
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
+from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 
 from weops.alarms.groups import audience, specs_of
@@ -39,11 +40,15 @@ def send_test_to(channel: Channel) -> str:
 
 
 def _send(where: list[tuple[str, str, Channel | None]], project: str, what: str) -> list[tuple[str, str]]:
+    reader = get_language()
+
     def send(one: tuple[str, str, Channel | None]) -> tuple[str, str]:
         name, address, channel = one
-        title = _("[WeOps] %s: a test") % project
-        body = _("Somebody tried whether alarms of %s arrive here. They do.") % what
-        outcome = deliver(Text(title, body, str(uuid.uuid4()), facts={"test": True}), address, channel)
+        # What is sent is English, as every alarm; what went wrong is for who tried it.
+        title = f"[WeOps] {project}: a test"
+        body = f"Somebody tried whether alarms of {what} arrive here. They do."
+        with override(reader):
+            outcome = deliver(Text(title, body, str(uuid.uuid4()), facts={"test": True}), address, channel)
         return name, outcome.error
 
     with ThreadPoolExecutor(AT_ONCE) as pool:

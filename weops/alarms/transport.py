@@ -194,11 +194,15 @@ def _notify(plugin: "NotifyBase", text: Text, secrets: list[str], guard: Guard |
             )
         except Exception as error:
             # A plugin that breaks must not end the sender; what it says may hold the address.
-            raise NotSent(f"{type(error).__name__} in {plugin.service_name}") from None
+            raise NotSent(
+                _("%(error)s in %(service)s")
+                % {"error": type(error).__name__, "service": plugin.service_name}
+            ) from None
     if sent:
         return
     if guard is not None and guard.refused:
-        raise NotSent(guard.refused, final=True)
+        said = _("%(address)s is no public address; the deployment allows others by WEOPS_ALLOWED_NETWORKS")
+        raise NotSent(said % {"address": guard.refused_host or _("a local socket")}, final=True)
     if guard is not None and guard.cut:
         raise NotSent(_("It took longer than %d seconds.") % MOST_SECONDS)
     raise NotSent(_masked(_reason(lines), secrets))

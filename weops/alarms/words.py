@@ -1,4 +1,4 @@
-"""What alarms say: of a failure, a success, a limit, and of a rule as a whole."""
+"""What alarms say: of a failure, a success, a limit (kept and sent, so in English), and of a rule as a whole (shown)."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from instances.engine import errors
 from instances.engine.states import LABELS, State
@@ -21,19 +20,19 @@ MOST_REASON = 1_000
 def failed(code: str, message: str, tries: int, retries: bool) -> str:
     """Such as `EXIT_NONZERO: The task ended with an exit code other than 0. It ended with 3. It will be retried.`"""
     error = errors.explain(code)
-    parts = [f"{code}: {error.title}" if error else code or _("It failed.")]
+    parts = [f"{code}: {error.title}" if error else code or "It failed."]
     said = " ".join(message.split())[: MOST_REASON - 200]
     if said and (error is None or said != error.title):
         parts.append(said)
     if retries:
-        parts.append(_("It will be retried."))
+        parts.append("It will be retried.")
     elif tries:
-        parts.append(ngettext("It failed after %d retry.", "It failed after %d retries.", tries) % tries)
+        parts.append(f"It failed after {tries} {'retry' if tries == 1 else 'retries'}.")
     return " ".join(parts)[:MOST_REASON]
 
 
 def succeeded(move: str) -> str:
-    return _("It was marked as successful.") if move == "mark_success" else _("It succeeded.")
+    return "It was marked as successful." if move == "mark_success" else "It succeeded."
 
 
 def late(limit: Limit, at: dt.datetime, predicted: bool, expected: dt.datetime | None, facts: Facts) -> str:
@@ -41,22 +40,22 @@ def late(limit: Limit, at: dt.datetime, predicted: bool, expected: dt.datetime |
     state = str(LABELS[State(facts.state)]).lower()
     due = _moment(at, limit.timezone)
     if predicted:
-        when = _moment(expected, limit.timezone) if expected else _("later")
+        when = _moment(expected, limit.timezone) if expected else "later"
         said = {
-            LimitKind.RUN: _("It is expected to run until %(when)s, longer than it may (%(due)s)."),
-        }.get(LimitKind(limit.kind), _("It is expected to finish at %(when)s, after %(due)s."))
+            LimitKind.RUN: "It is expected to run until %(when)s, longer than it may (%(due)s).",
+        }.get(LimitKind(limit.kind), "It is expected to finish at %(when)s, after %(due)s.")
         return _with_state(said % {"when": when, "due": due}, state)
     said = {
-        LimitKind.RUN: _("It ran longer than it may (%(due)s)."),
-        LimitKind.WAIT: _("It waited longer than it may (%(due)s)."),
-        LimitKind.FINISH: _("It did not finish by %(due)s."),
-        LimitKind.CYCLE: _("It did not finish within its cycle, by %(due)s."),
+        LimitKind.RUN: "It ran longer than it may (%(due)s).",
+        LimitKind.WAIT: "It waited longer than it may (%(due)s).",
+        LimitKind.FINISH: "It did not finish by %(due)s.",
+        LimitKind.CYCLE: "It did not finish within its cycle, by %(due)s.",
     }[LimitKind(limit.kind)]
     return _with_state(said % {"due": due}, state)
 
 
 def _with_state(said: str, state: str) -> str:
-    return f"{said} {_('State: %s.') % state}"
+    return f"{said} State: {state}."
 
 
 def _moment(at: dt.datetime, zone_name: str) -> str:

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSplitDateTimeWidget
 
@@ -16,18 +17,22 @@ from weops.api import tokens
 from weops.api.models import Token
 from weops.console.present import stamp
 from weops.console.scoped import ScopedAdmin, signed_in
-from weops.projects.access import Right, is_superuser
+from weops.projects.access import RIGHT_WORDS, Right, is_superuser
 
 
 class TokenForm(forms.ModelForm):
     rights = forms.MultipleChoiceField(
-        choices=[(right.value, right.value.capitalize()) for right in Right],
+        label=_("Rights"),
+        choices=[(right.value, capfirst(word)) for right, word in RIGHT_WORDS.items()],
         initial=[Right.VIEW, Right.OPERATE],
         widget=forms.CheckboxSelectMultiple,
         help_text=_("Of your own rights, those that the token has."),
     )
     expires_at = forms.SplitDateTimeField(
-        required=False, widget=UnfoldAdminSplitDateTimeWidget, help_text=_("Empty: never.")
+        label=_("Expires at"),
+        required=False,
+        widget=UnfoldAdminSplitDateTimeWidget,
+        help_text=_("Empty: never."),
     )
 
     class Meta:
@@ -93,7 +98,7 @@ class TokenAdmin(ScopedAdmin):
 
     @admin.display(description=_("Rights"))
     def rights_cell(self, token: Token) -> str:
-        return ", ".join(token.rights)
+        return ", ".join(str(RIGHT_WORDS[Right(right)]) for right in token.rights)
 
     @admin.display(description=_("Last used"))
     def last_used_cell(self, token: Token) -> SafeString:

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from weops.projects.access import Right
 from weops.projects.models import Project
@@ -12,12 +13,15 @@ from weops.projects.models import Project
 class Token(models.Model):
     """Stands for a user towards the API, with some of the user's rights. Only a digest of its secret part is kept."""
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_tokens")
-    name = models.CharField(max_length=100, help_text="What it is for.")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_tokens", verbose_name=_("user")
+    )
+    name = models.CharField(_("name"), max_length=100, help_text=_("What it is for."))
     digest = models.CharField(max_length=64, unique=True, editable=False)
     rights = ArrayField(
         models.CharField(max_length=16, choices=[(right.value, right.value) for right in Right]),
-        help_text="Of the user's rights, those that the token has.",
+        verbose_name=_("rights"),
+        help_text=_("Of the user's rights, those that the token has."),
     )
     project = models.ForeignKey(
         Project,
@@ -25,16 +29,17 @@ class Token(models.Model):
         null=True,
         blank=True,
         related_name="+",
-        help_text="Empty: in all of the user's projects.",
+        verbose_name=_("project"),
+        help_text=_("Empty: in all of the user's projects."),
     )
-    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
-    created_at = models.DateTimeField(db_default=Now())
-    last_used_at = models.DateTimeField(null=True, editable=False)
-    revoked_at = models.DateTimeField(null=True, editable=False)
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True, help_text=_("Empty: never."))
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
+    last_used_at = models.DateTimeField(_("last used at"), null=True, editable=False)
+    revoked_at = models.DateTimeField(_("revoked at"), null=True, editable=False)
 
     class Meta:
         ordering = ["-id"]
-        verbose_name = "API token"
+        verbose_name, verbose_name_plural = _("API token"), _("API tokens")
 
     def __str__(self) -> str:
         return self.name

@@ -5,6 +5,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxLengthValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from weops.projects.models import Project
 
@@ -19,6 +20,7 @@ class ListLayout(models.Model):
     columns = ArrayField(models.CharField(max_length=60))
 
     class Meta:
+        verbose_name, verbose_name_plural = _("list layout"), _("list layouts")
         constraints = [models.UniqueConstraint(fields=["user", "page"], name="list_layout_once")]
 
     def __str__(self) -> str:
@@ -30,7 +32,7 @@ class SavedView(models.Model):
 
     user = models.ForeignKey(USER, models.CASCADE, related_name="+")
     page = models.CharField(max_length=40)
-    name = models.CharField(max_length=60)
+    name = models.CharField(_("name"), max_length=60)
     query = models.TextField(blank=True, validators=[MaxLengthValidator(2000)])
     project = models.ForeignKey(Project, models.CASCADE, null=True, blank=True, related_name="+")
     everybody = models.BooleanField(default=False, db_default=False)
@@ -38,6 +40,7 @@ class SavedView(models.Model):
 
     class Meta:
         ordering = ["name", "id"]
+        verbose_name, verbose_name_plural = _("saved view"), _("saved views")
         constraints = [
             models.UniqueConstraint(fields=["user", "page", "name"], name="saved_view_name_once"),
             models.CheckConstraint(

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
 
@@ -102,7 +102,7 @@ class DatesField(forms.CharField):
     def clean(self, value: Any) -> Any:
         words = [word for word in re.split(r"[\s,;]+", super().clean(value)) if word]
         if len(words) > MOST_DATES:
-            raise ValidationError(now("At most %(most)s dates.") % {"most": f"{MOST_DATES:,}"})
+            raise ValidationError(gettext("At most %(most)s dates.") % {"most": f"{MOST_DATES:,}"})
         return sorted({self._day(word) for word in words})
 
     @staticmethod
@@ -110,7 +110,7 @@ class DatesField(forms.CharField):
         try:
             return dt.date.fromisoformat(word)
         except ValueError:
-            said = now("%(text)r is no date; write it as 2026-01-31.")
+            said = gettext("%(text)r is no date; write it as 2026-01-31.")
             raise ValidationError(said % {"text": word[:40]}) from None
 
     def has_changed(self, initial: Any, data: Any) -> bool:
@@ -189,7 +189,7 @@ class SecretForm(forms.ModelForm):
     def clean_value(self) -> str:
         value = self.cleaned_data["value"]
         if not value and not self.instance.pk:
-            raise ValidationError(now("Write the secret's value."))
+            raise ValidationError(gettext("Write the secret's value."))
         return value
 
     def save(self, commit: bool = True) -> Secret:
@@ -276,7 +276,7 @@ class SecretAdmin(FixedProject):
                 stamp(use.at),
                 reverse("admin:instances_instance_change", args=(use.execution.instance_id,)),
                 use.execution_id,
-                now("%(instance)s, execution %(id)d")
+                gettext("%(instance)s, execution %(id)d")
                 % {"instance": use.execution.instance, "id": use.execution_id},
             )
             for use in rows

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext as _
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -45,6 +46,8 @@ def decrypt(ciphertext: bytes) -> str:
         return _keys().decrypt(ciphertext).decode()
     except InvalidToken as error:
         raise ValueError(
-            "this secret was encrypted with a key that is not in WEOPS_ENCRYPTION_KEYS: add the old key there, "
-            "or write the secret anew"
+            _(
+                "this secret was encrypted with a key that is not in WEOPS_ENCRYPTION_KEYS: add the old key there, "
+                "or write the secret anew"
+            )
         ) from error

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
-from django.utils.translation import gettext as now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from weops.projects import encryption
@@ -24,7 +24,7 @@ def validate_parameters(value: Any) -> None:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise ValidationError(_('Write an object whose values are texts, such as {"region": "EWR"}.'))
     for name in value:
-        wrong = now("%(name)r is no parameter name.") % {"name": name}
+        wrong = gettext("%(name)r is no parameter name.") % {"name": name}
         RegexValidator(r"^[A-Za-z_][A-Za-z0-9_]{0,99}\Z", wrong)(name)
 
 
@@ -68,7 +68,7 @@ class Member(models.Model):
         ]
 
     def __str__(self) -> str:
-        return now("%(user)s in %(project)s: %(role)s") % {
+        return gettext("%(user)s in %(project)s: %(role)s") % {
             "user": self.user,
             "project": self.project,
             "role": self.get_role_display(),

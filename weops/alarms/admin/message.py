@@ -29,14 +29,14 @@ from weops.projects import access
 from weops.projects.access import Right
 
 STATES: dict[str, Look] = {
-    Sending.TO_SEND.value: Look("cyan", "schedule_send", str(Sending.TO_SEND.label)),
-    Sending.SENT.value: Look("green", "mark_email_read", str(Sending.SENT.label)),
-    Sending.FAILED.value: Look("red", "unsubscribe", str(Sending.FAILED.label)),
+    Sending.TO_SEND.value: Look("cyan", "schedule_send", Sending.TO_SEND.label),
+    Sending.SENT.value: Look("green", "mark_email_read", Sending.SENT.label),
+    Sending.FAILED.value: Look("red", "unsubscribe", Sending.FAILED.label),
 }
 LEVELS = {
-    "1": Look("grey", "notifications", str(Level.NORMAL.label)),
-    "2": Look("amber", "notification_important", str(Level.IMPORTANT.label)),
-    "3": Look("red", "e911_emergency", str(Level.URGENT.label)),
+    "1": Look("grey", "notifications", Level.NORMAL.label),
+    "2": Look("amber", "notification_important", Level.IMPORTANT.label),
+    "3": Look("red", "e911_emergency", Level.URGENT.label),
 }
 
 

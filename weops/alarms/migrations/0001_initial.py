@@ -124,6 +124,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['message', 'id'],
+                'verbose_name': 'delivery',
+                'verbose_name_plural': 'deliveries',
             },
         ),
         migrations.CreateModel(
@@ -138,6 +140,10 @@ class Migration(migrations.Migration):
                 ('group', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='alarms.group')),
                 ('message', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='notices', to='alarms.message')),
             ],
+            options={
+                'verbose_name': 'notice',
+                'verbose_name_plural': 'notices',
+            },
         ),
         migrations.CreateModel(
             name='Rule',
@@ -183,6 +189,10 @@ class Migration(migrations.Migration):
                 ('object_id', models.BigIntegerField()),
                 ('rule', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='targets', to='alarms.rule')),
             ],
+            options={
+                'verbose_name': 'target',
+                'verbose_name_plural': 'targets',
+            },
         ),
         migrations.CreateModel(
             name='Watch',
@@ -196,6 +206,10 @@ class Migration(migrations.Migration):
                 ('due_at', models.DateTimeField()),
                 ('rule', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='alarms.rule')),
             ],
+            options={
+                'verbose_name': 'watch',
+                'verbose_name_plural': 'watches',
+            },
         ),
         migrations.AddConstraint(
             model_name='channel',

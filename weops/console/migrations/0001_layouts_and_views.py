@@ -26,6 +26,8 @@ class Migration(migrations.Migration):
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
+                'verbose_name': 'list layout',
+                'verbose_name_plural': 'list layouts',
                 'constraints': [models.UniqueConstraint(fields=('user', 'page'), name='list_layout_once')],
             },
         ),
@@ -34,7 +36,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('page', models.CharField(max_length=40)),
-                ('name', models.CharField(max_length=60)),
+                ('name', models.CharField(max_length=60, verbose_name='name')),
                 ('query', models.TextField(blank=True, validators=[django.core.validators.MaxLengthValidator(2000)])),
                 ('everybody', models.BooleanField(db_default=False, default=False)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
@@ -43,6 +45,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['name', 'id'],
+                'verbose_name': 'saved view',
+                'verbose_name_plural': 'saved views',
                 'constraints': [models.UniqueConstraint(fields=('user', 'page', 'name'), name='saved_view_name_once'), models.CheckConstraint(condition=models.Q(('project__isnull', True), ('everybody', False), _connector='OR'), name='saved_view_shared_one_way')],
             },
         ),
