@@ -2,9 +2,12 @@
 
 import shutil
 from collections import defaultdict
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils.translation import override, trans_real
 
 from weops import catalogues
 
@@ -46,6 +49,36 @@ def test_the_same_words_are_translated_alike_in_every_share() -> None:
             for entry in share.read():
                 found[catalogues.key(entry)].add(catalogues.said(entry))
     assert not {key: words for key, words in found.items() if len(words) > 1}
+
+
+# Extras of the theme that no page of ours uses.
+UNUSED = (
+    "contrib/",
+    "command_results",
+    "dataset_model_admin",
+    "nested_inlines_model_admin",
+    "unfold_crispy/",
+)
+
+
+@pytest.mark.skipif(not shutil.which("xgettext"), reason="xgettext is not installed")
+def test_the_theme_speaks_it_too() -> None:
+    import unfold
+
+    home = Path(unfold.__file__).parent
+    files = [
+        path
+        for suffix in ("*.py", "*.html")
+        for path in sorted(home.rglob(suffix))
+        if not any(unused in path.as_posix() for unused in UNUSED)
+    ]
+    with override("zh-hans"):
+        catalogue: Any = trans_real.translation("zh-hans")
+    asked = {entry.msgid for entry in catalogues.extract(files, home) if not entry.msgid_plural}
+    assert len(asked) > 50
+    assert {message for message in asked if not catalogue._catalog.get(message)} == set(), (
+        "weops/console/theme_words.py"
+    )
 
 
 @pytest.mark.parametrize(

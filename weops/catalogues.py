@@ -7,7 +7,7 @@ used by a running WeOps, which reads the compiled catalogues that are kept besid
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -79,26 +79,7 @@ class Share:
 
     def extract(self) -> polib.POFile:
         """The entries that the source asks for, without translations."""
-        with TemporaryDirectory() as folder:
-            names = []
-            for path in self.files:
-                text, inside = path.read_text(), path.relative_to(ROOT).as_posix()
-                copy = Path(folder) / inside
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_text(templatize(text, origin=inside) if path.suffix == ".html" else text)
-                names.append(inside)
-            keywords = [f"--keyword={word}" for word in KEYWORDS]
-            done = subprocess.run(
-                [
-                    *("xgettext", "--language=Python", "--from-code=UTF-8", "--add-location=file"),
-                    *("--add-comments=Translators", "--output=-", *keywords, *names),
-                ],
-                cwd=folder,
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-            return polib.pofile(done.stdout) if done.stdout else polib.POFile()
+        return extract(self.files)
 
     def update(self, known: dict[Key, str]) -> None:
         """Takes what is new from the source, drops what is gone; what another share has translated already is taken over."""
@@ -124,6 +105,30 @@ SHARES = (
     Share("events", "events", ("events",)),
     Share("weops", "weops", ("weops",)),
 )
+
+
+def extract(files: Sequence[Path], root: Path = ROOT) -> polib.POFile:
+    """The entries that files below `root` ask for."""
+    with TemporaryDirectory() as folder:
+        names = []
+        for path in files:
+            text, inside = path.read_text(), path.relative_to(root).as_posix()
+            copy = Path(folder) / inside
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(templatize(text, origin=inside) if path.suffix == ".html" else text)
+            names.append(inside)
+        keywords = [f"--keyword={word}" for word in KEYWORDS]
+        done = subprocess.run(
+            [
+                *("xgettext", "--language=Python", "--from-code=UTF-8", "--add-location=file"),
+                *("--add-comments=Translators", "--output=-", *keywords, *names),
+            ],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return polib.pofile(done.stdout) if done.stdout else polib.POFile()
 
 
 def key(entry: polib.POEntry) -> Key:

@@ -1,0 +1,51 @@
+"""The words of the theme, which has no catalogues of its own; here so that ours have them. Django's own are not repeated."""
+
+from django.utils.translation import gettext_noop as _
+
+WORDS = (
+    _("After you've created a user, you’ll be able to edit more user options."),
+    _("All applications"),
+    _("Apply Filters"),
+    _("Cancel"),
+    _("Choose file to upload"),
+    _("Click to cancel"),
+    _("Click to download"),
+    _("Dark"),
+    _("Date"),
+    _("Expand row"),
+    _("False"),
+    _("General"),
+    _("Go back"),
+    _("Image preview"),
+    _("Light"),
+    _("More actions"),
+    _("Next"),
+    _("No data"),
+    _("No recent searches"),
+    _("No results found"),
+    _("Previous"),
+    _(
+        "Raw passwords are not stored, so there is no way to see this user’s password, but you can change the password "
+        'using <a href="{}" class="text-primary-600 dark:text-primary-500">this form</a>.'
+    ),
+    _("Recent searches"),
+    _("Record picture"),
+    _("Reset filters"),
+    _("Return to site"),
+    _("Run"),
+    _("Search apps and models..."),
+    _("Select action"),
+    _("Select action to run"),
+    _("Select all rows"),
+    _("Select currency"),
+    _("Select record"),
+    _("Select value"),
+    _("Submit"),
+    _("This item will be deleted."),
+    _("This page yielded into no results. Create a new item or reset your filters."),
+    _("Toggle password visibility"),
+    _("True"),
+    _("Type to search"),
+    _("Welcome back to"),
+    _("You have been successfully logged out from the administration"),
+)
