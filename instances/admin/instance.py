@@ -33,7 +33,7 @@ from instances.kinds import IN_BULK, KINDS
 from instances.models import Instance
 from weops.console import layouts
 from weops.console.paging import CappedPaginator
-from weops.console.present import between, copy_button, or_nothing, stamp, zone_name
+from weops.console.present import between, copy_button, or_nothing, page_of, stamp, zone_name
 from weops.console.scoped import ReadOnlyAdmin
 from weops.projects.access import Right
 
@@ -58,7 +58,7 @@ def _asking_why(instance: Instance) -> SafeString:
     shown = state_badge(instance.state, instance.error_code, instance.error_message)
     if State(instance.state) in FINAL:
         return shown
-    address = reverse("admin:instances_instance_why", args=(instance.pk,))
+    address = page_of("admin:instances_instance_why", instance.pk)
     return format_html('<span class="wo-why-badge" tabindex="0" data-why="{}">{}</span>', address, shown)
 
 
@@ -104,7 +104,7 @@ class InstanceAdmin(ReadOnlyAdmin):
         return format_html(
             '<span class="wo-two-lines"><span class="wo-copied"><a class="wo-link" href="{}">{}</a>{}</span>'
             '<span class="wo-dim wo-copied" title="Task id {}, instance id {}">{} · task #{}{}{}</span></span>',
-            reverse("admin:instances_instance_change", args=(instance.pk,)),
+            page_of("admin:instances_instance_change", instance.pk),
             instance.task.name,
             copy_button(instance.task.name, _("Copy the task's name")),
             instance.task_id,
@@ -134,6 +134,9 @@ class InstanceAdmin(ReadOnlyAdmin):
         shown = format_html_join("", "<span>{}</span>", ((line,) for line in lines if line))
         return format_html('<span class="wo-two-lines">{}</span>', shown)
 
+    def cycle_type(self, instance: Instance) -> str:
+        return instance.get_cycle_type_display()
+
     @_column("Instance type")
     def type_cell(self, instance: Instance) -> str:
         return instance.get_instance_type_display()
@@ -148,7 +151,7 @@ class InstanceAdmin(ReadOnlyAdmin):
 
     @_column("Workflow")
     def workflow_cell(self, instance: Instance) -> SafeString:
-        address = reverse("admin:instances_workflow_change", args=(instance.workflow_id,))
+        address = page_of("admin:instances_workflow_change", instance.workflow_id)
         return format_html('<a class="wo-link" href="{}">{}</a>', address, instance.workflow.name)
 
     @_column("Planned time")

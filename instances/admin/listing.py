@@ -1,5 +1,6 @@
 """The instance list's rows and counts: a page costs a page, with any number of instances in the table."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -8,15 +9,17 @@ from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from instances.admin import list_columns
+from instances.admin import list_columns, list_rows
 from instances.admin.looks import STATE_LOOKS
 from instances.filters import InstanceFilter
 from instances.models import Instance
 from instances.operations.acknowledging import acknowledgements
 from instances.reading import ALL_STATES, Counts, count, page_ids
 from weops.console.changelist import FilteredChangeList
+from weops.console.filter_bar import PlainSelect
 from weops.console.folders import folder_paths
 from weops.console.paging import COUNT_CAP, CappedPaginator, mark_before, rows_before
 from weops.console.present import Look, capped
@@ -171,6 +174,16 @@ class InstanceChangeList(FilteredChangeList):
         self._know(max(known or 0, seen), more)
 
     @property
+    def rows(self) -> Iterator[SafeString]:
+        """The cells of each row."""
+        return list_rows.rows(self)
+
+    @property
+    def toggle(self) -> str:
+        """What ticks all rows; empty if there is nothing to do with them."""
+        return list_rows.head_checkbox(self) if list_rows.has_checkbox(self) else ""
+
+    @property
     def heads(self) -> list[Head]:
         """Of the columns in view, in their order."""
         return [
@@ -191,9 +204,8 @@ class InstanceChangeList(FilteredChangeList):
         field: Any = self.filter_form.fields[name]
         several = isinstance(field, forms.MultipleChoiceField)
         chosen = [str(value) for value in self.filter_params.get(name, [])]
-        offered = [
-            (str(value), str(label)) for value, label in islice(field.choices, MOST_WAYS) if value != ""
-        ]
+        options = field.widget.listed() if isinstance(field.widget, PlainSelect) else field.choices
+        offered = [(str(value), str(label)) for value, label in islice(options, MOST_WAYS) if value != ""]
         return tuple(
             Way(label, self.address(**{name: _toggled(chosen, value, several)}), value in chosen)
             for value, label in offered

@@ -5,11 +5,15 @@ from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
+from django.forms.utils import flatatt
 from django.http import HttpRequest, QueryDict
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from weops.console.present import plain_time, zone_name
 
+SELECTED = SafeString(" selected")
 TIME_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
 
 
@@ -32,6 +36,27 @@ class MomentField(forms.DateTimeField):
         return found
 
 
+class PlainSelect(forms.Select):
+    """A choice without groups, drawn without a template for each of what may be hundreds of options."""
+
+    def listed(self) -> list[tuple[Any, Any]]:
+        """(value, label) each; what stands in the database is read once."""
+        if not isinstance(self.choices, list):
+            # A comprehension, since `list` would have the database count them first.
+            self.choices = [one for one in self.choices]  # noqa: C416
+        return self.choices
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        chosen = "" if value is None else str(value)
+        options = format_html_join(
+            "",
+            '<option value="{}"{}>{}</option>',
+            ((one, SELECTED if str(one) == chosen else "", label) for one, label in self.listed()),
+        )
+        attributes = flatatt(self.build_attrs({**self.attrs, "name": name}, attrs))
+        return format_html("<select{}>{}</select>", attributes, options)
+
+
 class FilterForm(forms.Form):
     """The filter bar of a list, read from the parameters of the page's address, or from `data` in place of them."""
 
@@ -48,6 +73,9 @@ class FilterForm(forms.Form):
     def __init__(self, request: HttpRequest, data: QueryDict | None = None) -> None:
         super().__init__(request.GET if data is None else data)
         self.user = request.user
+        for field in self.fields.values():
+            if type(field.widget) is forms.Select:
+                field.widget = PlainSelect(field.widget.attrs, field.widget.choices)
 
     def _choice(self, name: str) -> Any:
         return self.fields[name]

@@ -58,6 +58,76 @@ def _among_event_instances(request: HttpRequest) -> bool:
     return "/events/eventinstance/" in request.path and "/near-misses/" not in request.path
 
 
+_NAVIGATION: list[dict[str, Any]] = [
+    {
+        "title": pgettext_lazy("part of the menu", "Operations"),
+        "items": [
+            {"title": _("Overview"), "icon": "monitoring", "link": reverse_lazy("admin:index")},
+            {**_link(_("Instances"), "view_list", "instances.Instance"), "active": _among_instances},
+            _beside(_("Blockers"), "block", "blockers"),
+            _beside(_("Time line"), "view_timeline", "gantt"),
+            _beside(_("Grid"), "grid_on", "grid"),
+            _link(_("Backfill plans"), "date_range", "instances.BackfillPlan"),
+            _link(_("Operation records"), "history", "instances.OperationRecord"),
+            _link(_("Alarm messages"), "notifications_active", "alarms.Message"),
+            {
+                **_link(_("Event instances"), "notifications", "events.EventInstance"),
+                "active": _among_event_instances,
+            },
+            {
+                "title": _("Near misses"),
+                "icon": "notification_important",
+                "link": reverse_lazy("admin:events_eventinstance_near_misses"),
+                "permission": may_see("events.EventInstance"),
+            },
+        ],
+    },
+    {
+        "title": _("Definitions"),
+        "separator": True,
+        "items": [
+            _link(_("Projects"), "deployed_code", "projects.Project"),
+            _link(_("Workflows"), "account_tree", "instances.Workflow"),
+            _link(_("Tasks"), "task", "instances.Task"),
+            _link(_("Events"), "campaign", "events.Event"),
+            _link(_("Folders"), "folder", "projects.Folder"),
+            _link(_("Calendars"), "calendar_month", "projects.Calendar"),
+            _link(_("Data sources"), "database", "projects.DataSource"),
+            _link(_("Alarm rules"), "add_alert", "alarms.Rule"),
+            _link(_("Alarm channels"), "forum", "alarms.Channel"),
+            _link(_("Secrets"), "key", "projects.Secret"),
+        ],
+    },
+    {
+        "title": _("System"),
+        "separator": True,
+        "items": [
+            _link(_("Resource groups"), "tune", "projects.ResourceGroup"),
+            _link(_("Workers"), "memory", "instances.WorkerProcess"),
+            _link(_("API tokens"), "vpn_key", "api.Token"),
+            _link(_("Access keys"), "encrypted", "projects.AccessKey"),
+            _link(_("Users"), "person", "auth.User"),
+            _link(_("Groups"), "group", "auth.Group"),
+        ],
+    },
+]
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """What this user may see. Asked here, since the theme makes a class for each permission on each page."""
+    return [
+        {
+            **group,
+            "items": [
+                {key: value for key, value in item.items() if key != "permission"}
+                for item in group["items"]
+                if "permission" not in item or item["permission"](request)
+            ],
+        }
+        for group in _NAVIGATION
+    ]
+
+
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "WeOps",
     "SITE_HEADER": "WeOps",
@@ -88,58 +158,6 @@ UNFOLD: dict[str, Any] = {
     "SIDEBAR": {
         "show_search": False,
         "show_all_applications": False,
-        "navigation": [
-            {
-                "title": pgettext_lazy("part of the menu", "Operations"),
-                "items": [
-                    {"title": _("Overview"), "icon": "monitoring", "link": reverse_lazy("admin:index")},
-                    {**_link(_("Instances"), "view_list", "instances.Instance"), "active": _among_instances},
-                    _beside(_("Blockers"), "block", "blockers"),
-                    _beside(_("Time line"), "view_timeline", "gantt"),
-                    _beside(_("Grid"), "grid_on", "grid"),
-                    _link(_("Backfill plans"), "date_range", "instances.BackfillPlan"),
-                    _link(_("Operation records"), "history", "instances.OperationRecord"),
-                    _link(_("Alarm messages"), "notifications_active", "alarms.Message"),
-                    {
-                        **_link(_("Event instances"), "notifications", "events.EventInstance"),
-                        "active": _among_event_instances,
-                    },
-                    {
-                        "title": _("Near misses"),
-                        "icon": "notification_important",
-                        "link": reverse_lazy("admin:events_eventinstance_near_misses"),
-                        "permission": may_see("events.EventInstance"),
-                    },
-                ],
-            },
-            {
-                "title": _("Definitions"),
-                "separator": True,
-                "items": [
-                    _link(_("Projects"), "deployed_code", "projects.Project"),
-                    _link(_("Workflows"), "account_tree", "instances.Workflow"),
-                    _link(_("Tasks"), "task", "instances.Task"),
-                    _link(_("Events"), "campaign", "events.Event"),
-                    _link(_("Folders"), "folder", "projects.Folder"),
-                    _link(_("Calendars"), "calendar_month", "projects.Calendar"),
-                    _link(_("Data sources"), "database", "projects.DataSource"),
-                    _link(_("Alarm rules"), "add_alert", "alarms.Rule"),
-                    _link(_("Alarm channels"), "forum", "alarms.Channel"),
-                    _link(_("Secrets"), "key", "projects.Secret"),
-                ],
-            },
-            {
-                "title": _("System"),
-                "separator": True,
-                "items": [
-                    _link(_("Resource groups"), "tune", "projects.ResourceGroup"),
-                    _link(_("Workers"), "memory", "instances.WorkerProcess"),
-                    _link(_("API tokens"), "vpn_key", "api.Token"),
-                    _link(_("Access keys"), "encrypted", "projects.AccessKey"),
-                    _link(_("Users"), "person", "auth.User"),
-                    _link(_("Groups"), "group", "auth.Group"),
-                ],
-            },
-        ],
+        "navigation": navigation,
     },
 }
