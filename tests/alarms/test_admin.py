@@ -193,6 +193,36 @@ def test_a_test_goes_to_every_receiver_at_once(
     assert "s3cret" not in page.content.decode()
 
 
+def test_what_is_sent_is_english_and_what_is_shown_is_the_readers(
+    world: SimpleNamespace, as_user: AsUser, web: Hook
+) -> None:
+    channel = channels.save(
+        world.cast["petra"], world.ours.project, name="hook", kind="webhook", address=web.address
+    )
+    where, chinese = reverse("admin:alarms_channel_test", args=(channel.pk,)), {"accept-language": "zh-CN"}
+    page = as_user("petra").post(where, follow=True, headers=chinese)
+    assert "hook：已发送。" in page.text
+    assert str(web.posts[0].body).isascii()
+    channel.enabled = False
+    channel.save()
+    assert "渠道已停用。" in as_user("petra").post(where, follow=True, headers=chinese).text
+
+
+def test_a_rule_is_told_in_chinese(world: SimpleNamespace, as_user: AsUser) -> None:
+    rule = alarm_rows(world.ours.instance)["alarms.rule"]
+    rules.update(
+        world.cast["petra"],
+        rule.pk,
+        kinds=["failure", "overtime"],
+        limits=[{"kind": "run", "minutes": 30}, {"kind": "wait", "measure": "average", "reruns": True}],
+    )
+    page = as_user("dana").get(
+        reverse("admin:alarms_rule_change", args=(rule.pk,)), headers={"accept-language": "zh"}
+    )
+    said = "运行超过 30m 00s 或 重跑或补录时等待时长超过平均值 50% 时，通知 "
+    assert "重试全部用完后仍失败，" + said in page.text
+
+
 def test_a_channels_address_is_written_and_never_shown(world: SimpleNamespace, as_user: AsUser) -> None:
     client = as_user("petra")
     values = {

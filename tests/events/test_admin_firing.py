@@ -44,6 +44,17 @@ class TestFiring:
         row = Firing.objects.get()
         assert (row.source, row.user) == ("admin", world.cast[OMAR])
 
+    def test_in_chinese(self, ours: Event, as_user: AsUser) -> None:
+        def post(first: str) -> str:
+            return text(
+                as_user(OMAR).post(
+                    reverse(FIRE), self.form(ours, first), follow=True, headers={"accept-language": "zh-CN"}
+                )
+            )
+
+        assert "已按 1 个数据时间触发 ours_ready。" in post(TODAY)
+        assert "不是 yyyyMMdd 格式的数据时间；请写成 20260325 这样。" in post("2026-03")
+
     def test_a_continuous_range(self, ours: Event, as_user: AsUser) -> None:
         as_user(OMAR).post(reverse(FIRE), self.form(ours, "20260227", "20260302"))
         assert list(EventInstance.objects.order_by("id").values_list("data_time", flat=True)) == [

@@ -326,6 +326,9 @@ class Cursor(models.Model):
     mark_xid = models.BigIntegerField(null=True)
     moved_at = models.DateTimeField(db_default=Now())
 
+    class Meta:
+        verbose_name, verbose_name_plural = _("mark of reading"), _("marks of reading")
+
     def __str__(self) -> str:
         return self.name
 
@@ -336,6 +339,9 @@ class Pulse(models.Model):
     name = models.CharField(primary_key=True, max_length=16)
     at = models.DateTimeField(db_default=Now())
     seconds = models.FloatField(default=0)
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("pulse"), _("pulses")
 
     def __str__(self) -> str:
         return f"{self.name} at {self.at}"

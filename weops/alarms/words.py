@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.utils import timezone
+from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 
 from instances.engine import errors
@@ -136,4 +137,4 @@ def _all(names: Sequence[str]) -> str:
 
 def _join(names: Sequence[str], word: str) -> str:
     shown = list(names[:5]) + ([_("%d more") % (len(names) - 5)] if len(names) > 5 else [])
-    return f" {word} ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else ""
+    return get_text_list(shown, word)

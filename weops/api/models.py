@@ -59,6 +59,7 @@ class Answer(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
+        verbose_name, verbose_name_plural = _("answer"), _("answers")
         constraints = [models.UniqueConstraint(fields=["user", "key"], name="answer_once")]
         indexes = [models.Index(fields=["created_at"], name="answer_by_time")]
 

@@ -29,6 +29,10 @@ class Migration(migrations.Migration):
                 ('mark_xid', models.BigIntegerField(null=True)),
                 ('moved_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
+            options={
+                'verbose_name': 'mark of reading',
+                'verbose_name_plural': 'marks of reading',
+            },
         ),
         migrations.CreateModel(
             name='Channel',

@@ -18,5 +18,9 @@ class Migration(migrations.Migration):
                 ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('seconds', models.FloatField(default=0)),
             ],
+            options={
+                'verbose_name': 'pulse',
+                'verbose_name_plural': 'pulses',
+            },
         ),
     ]

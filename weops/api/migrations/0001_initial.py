@@ -50,6 +50,8 @@ class Migration(migrations.Migration):
                 ('user', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
+                'verbose_name': 'answer',
+                'verbose_name_plural': 'answers',
                 'indexes': [models.Index(fields=['created_at'], name='answer_by_time')],
                 'constraints': [models.UniqueConstraint(fields=('user', 'key'), name='answer_once')],
             },
