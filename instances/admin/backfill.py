@@ -21,6 +21,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, pgettext_lazy
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -72,7 +74,7 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
     )
     list_filter = ("state",)
     search_fields = ("name", "created_by_name", "=id")
-    search_help_text = "Name, operator or id"
+    search_help_text = _("Name, operator or id")
     sortable_by = ()
     ordering = ("-id",)
 
@@ -84,24 +86,27 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
 
     # The list
 
-    @admin.display(description="Plan")
+    @admin.display(description=_("Plan"))
     def name_cell(self, plan: BackfillPlan) -> SafeString:
         return format_html(
-            '<span class="wo-two-lines"><a class="wo-link" href="{}">{}</a><span class="wo-dim">#{} · {} to {}</span></span>',
+            '<span class="wo-two-lines"><a class="wo-link" href="{}">{}</a><span class="wo-dim">#{} · {}</span></span>',
             _address(plan),
             plan.name,
             plan.pk,
-            plan.options["ranges"][0][0],
-            plan.options["ranges"][-1][1],
+            gettext("%(first)s to %(last)s")
+            % {"first": plan.options["ranges"][0][0], "last": plan.options["ranges"][-1][1]},
         )
 
-    @admin.display(description="State")
+    @admin.display(description=_("State"))
     def state_cell(self, plan: BackfillPlan) -> SafeString:
         return badge(PLAN_LOOKS, plan.state, title=plan.message)
 
-    @admin.display(description="Complete, successful")
+    @admin.display(description=_("Complete, successful"))
     def progress_cell(self, plan: BackfillPlan) -> SafeString:
-        rows = ((plan.percent_complete, "complete", "blue"), (plan.percent_successful, "successful", "green"))
+        rows = (
+            (plan.percent_complete, gettext("complete"), "blue"),
+            (plan.percent_successful, gettext("successful"), "green"),
+        )
         return format_html(
             '<span class="wo-two-lines">{}</span>',
             format_html_join(
@@ -112,7 +117,7 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
             ),
         )
 
-    @admin.display(description="Runs")
+    @admin.display(description=_("Runs"))
     def runs_cell(self, plan: BackfillPlan) -> Any:
         counts = [
             f"{getattr(plan, state):,} {RUN_LOOKS[state].text.lower()}"
@@ -123,15 +128,15 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
         return format_html('<span class="wo-two-lines"><span>{}</span><span class="wo-dim">{}</span></span>',
                            f"{plan.total:,}", said) if said else or_nothing("")  # fmt: skip
 
-    @admin.display(description="Operator")
+    @admin.display(description=pgettext_lazy("who did it", "Operator"))
     def operator_cell(self, plan: BackfillPlan) -> str:
-        return plan.created_by_name or "(system)"
+        return plan.created_by_name or gettext("(system)")
 
-    @admin.display(description="At")
+    @admin.display(description=_("At"))
     def created_cell(self, plan: BackfillPlan) -> SafeString:
         return stamp(plan.created_at)
 
-    @admin.display(description="Took")
+    @admin.display(description=_("Took"))
     def took_cell(self, plan: BackfillPlan) -> str:
         return span(plan.finished_at - plan.created_at) if plan.finished_at else "–"
 
@@ -152,7 +157,9 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
         try:
             found: BackfillPlan = self.get_queryset(request).get(pk=int(pk))
         except (BackfillPlan.DoesNotExist, ValueError, OverflowError):
-            raise Http404("There is no such plan, or it is about projects that you cannot see.") from None
+            raise Http404(
+                gettext("There is no such plan, or it is about projects that you cannot see.")
+            ) from None
         return found
 
     def change_view(
@@ -169,7 +176,7 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "original": plan,
-            "title": f"Backfill plan #{plan.pk}",
+            "title": gettext("Backfill plan #%(id)s") % {"id": plan.pk},
             "page": backfill_page.build(plan, request.user, request.GET),
             **(extra_context or {}),
         }
@@ -186,16 +193,16 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
 
     @method_decorator(require_POST)
     def pause(self, request: HttpRequest, pk: int) -> HttpResponse:
-        return self._steer(request, pk, backfill.pause, "Paused: what is under way goes on.")
+        return self._steer(request, pk, backfill.pause, gettext("Paused: what is under way goes on."))
 
     @method_decorator(require_POST)
     def resume(self, request: HttpRequest, pk: int) -> HttpResponse:
-        return self._steer(request, pk, backfill.resume, "It goes on.")
+        return self._steer(request, pk, backfill.resume, gettext("It goes on."))
 
     @method_decorator(require_POST)
     def stop(self, request: HttpRequest, pk: int) -> HttpResponse:
         running = request.POST.get("running") == "on"
-        return self._steer(request, pk, backfill.stop, "It is being stopped.", running=running)
+        return self._steer(request, pk, backfill.stop, gettext("It is being stopped."), running=running)
 
     def _steer(self, request: HttpRequest, pk: int, step: Any, said: str, **options: Any) -> HttpResponse:
         plan = self.visible(request, pk)
@@ -209,7 +216,9 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
                 messages.success(request, said)
             else:
                 now = BackfillPlan.objects.get(pk=plan.pk).get_state_display()
-                messages.warning(request, f"Nothing was done: the plan is {now.lower()}.")
+                messages.warning(
+                    request, gettext("Nothing was done: the plan is %(state)s.") % {"state": now.lower()}
+                )
         return redirect(_address(plan))
 
     # A new plan
@@ -230,8 +239,11 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
         except OperationalError as error:
             log.warning("a preview of a backfill gave up: %s", error)
             return HttpResponse(
-                f"The database needed more than {SECONDS} seconds for this plan, and nothing was done. "
-                "Choose fewer tasks or shorter ranges.",
+                gettext(
+                    "The database needed more than %(seconds)s seconds for this plan, and nothing was done. "
+                    "Choose fewer tasks or shorter ranges."
+                )
+                % {"seconds": SECONDS},
                 content_type="text/plain; charset=utf-8",
                 status=503,
             )
@@ -284,7 +296,7 @@ class _NewPlan:
                 token=self.request.POST.get("token", "") or "none",
             )
         except backfill.StalePlan:
-            self.problem = (
+            self.problem = gettext(
                 "Nothing was begun: options, tasks or instances have changed since the preview. This is the preview of "
                 "now; look at it and go on."
             )
@@ -303,7 +315,7 @@ class _NewPlan:
         context = {
             **self.model_admin.admin_site.each_context(self.request),
             "opts": self.model_admin.opts,
-            "title": "New backfill plan",
+            "title": gettext("New backfill plan"),
             "form": self.form,
             "chosen": chosen,
             "missing": len(self.form.task_ids) - len(chosen),

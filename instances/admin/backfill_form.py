@@ -7,6 +7,8 @@ from typing import Any
 from django import forms
 from django.db.models import Q
 from django.http import QueryDict
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from instances.engine.plan_spec import OnFailure, Order, Reprocess
 from instances.engine.zone import zone_names
@@ -31,12 +33,12 @@ MOST_FOUND = 20
 MOST_LINES = 100
 
 
-def _choices(kind: Any, labels: Mapping[StrEnum, str] = LABELS) -> list[tuple[str, str]]:
-    return [(one.value, labels[one]) for one in kind]
+def _choices(kind: Any, labels: Mapping[StrEnum, str] = LABELS) -> list[tuple[str, Any]]:
+    return [(one.value, _(labels[one])) for one in kind]
 
 
 def _zones() -> list[tuple[str, str]]:
-    return [("", "Each task's own"), *((name, name) for name in sorted(zone_names()))]
+    return [("", gettext("Each task's own")), *((name, name) for name in sorted(zone_names()))]
 
 
 def _numbers(texts: Sequence[str]) -> list[int]:
@@ -48,65 +50,65 @@ class PlanForm(forms.Form):
     """`given` is what `backfill_options.parse` takes. Tasks and ranges are lists that no field of Django's reads."""
 
     find = forms.CharField(
-        label="Find a task",
+        label=_("Find a task"),
         required=False,
         max_length=100,
         widget=forms.TextInput(
-            attrs={"type": "search", "autocomplete": "off", "placeholder": "Part of its name or workflow"}
+            attrs={"type": "search", "autocomplete": "off", "placeholder": _("Part of its name or workflow")}
         ),
     )
     downstream = forms.ChoiceField(
-        label="How far downstream",
+        label=_("How far downstream"),
         required=False,
         choices=_choices(Downstream, DOWNSTREAM_LABELS),
         initial=Downstream.NONE.value,
     )
-    timezone = forms.ChoiceField(label="Days are those of", required=False, choices=_zones)
+    timezone = forms.ChoiceField(label=_("Days are those of"), required=False, choices=_zones)
     window_start = forms.CharField(
-        label="Only from", required=False, widget=forms.TextInput(attrs={"type": "time"})
+        label=_("Only from"), required=False, widget=forms.TextInput(attrs={"type": "time"})
     )
     window_end = forms.CharField(
         label="to",
         required=False,
         widget=forms.TextInput(attrs={"type": "time"}),
-        help_text="For minute and hour tasks, both ends included.",
+        help_text=_("For minute and hour tasks, both ends included."),
     )
-    first_of_month = forms.BooleanField(label="Day tasks on the 1st of each month only", required=False)
+    first_of_month = forms.BooleanField(label=_("Day tasks on the 1st of each month only"), required=False)
     reprocess = forms.ChoiceField(
-        label="What is run", required=False, choices=_choices(Reprocess), initial=Reprocess.ALL.value,
+        label=_("What is run"), required=False, choices=_choices(Reprocess), initial=Reprocess.ALL.value,
         widget=forms.RadioSelect,
     )  # fmt: skip
     order = forms.ChoiceField(
-        label="Order of data times", required=False, choices=_choices(Order), initial=Order.NORMAL.value
+        label=_("Order of data times"), required=False, choices=_choices(Order), initial=Order.NORMAL.value
     )
     parallelism = forms.IntegerField(
-        label="Data times at once",
+        label=_("Data times at once"),
         required=False,
         min_value=1,
         max_value=MOST_PARALLEL,
         initial=1,
-        help_text="In place of the tasks' self-dependency.",
+        help_text=_("In place of the tasks' self-dependency."),
     )
     self_dependency = forms.ChoiceField(
-        label="Or a self-dependency", choices=[("", "–"), *SELF_DEPENDENCIES], required=False,
-        help_text="Then the number does not count.",
+        label=_("Or a self-dependency"), choices=[("", "–"), *SELF_DEPENDENCIES], required=False,
+        help_text=_("Then the number does not count."),
     )  # fmt: skip
     on_failure = forms.ChoiceField(
-        label="When a data time fails", required=False, choices=_choices(OnFailure), initial=OnFailure.GO_ON.value,
+        label=_("When a data time fails"), required=False, choices=_choices(OnFailure), initial=OnFailure.GO_ON.value,
         widget=forms.RadioSelect,
     )  # fmt: skip
     check_parents = forms.BooleanField(
-        label="Wait for parents outside the plan",
+        label=_("Wait for parents outside the plan"),
         required=False,
-        help_text="Parents in the plan always count.",
+        help_text=_("Parents in the plan always count."),
     )
-    ignore_events = forms.BooleanField(label="Ignore events", required=False, initial=True)
+    ignore_events = forms.BooleanField(label=_("Ignore events"), required=False, initial=True)
     resource_group = forms.ModelChoiceField(
-        ResourceGroup.objects.filter(enabled=True), label="Resource group", required=False,
-        empty_label="Each task's own",
+        ResourceGroup.objects.filter(enabled=True), label=_("Resource group"), required=False,
+        empty_label=_("Each task's own"),
     )  # fmt: skip
     name = forms.CharField(
-        label="Name of the plan", required=False, max_length=200, help_text="Empty: tasks and days."
+        label=_("Name of the plan"), required=False, max_length=200, help_text=_("Empty: tasks and days.")
     )
 
     def __init__(self, data: QueryDict | None, *, user: AnyUser, query: QueryDict) -> None:
@@ -190,9 +192,9 @@ class PlanForm(forms.Form):
         for key, value in self._pairs(f"{name}_name", f"{name}_value"):
             key = key.strip()
             if not key:
-                raise OptionError(option, f"The value {value!r} has no name.")
+                raise OptionError(option, gettext("The value %(value)r has no name.") % {"value": value})
             if key in pairs:
-                raise OptionError(option, f"{key} is given twice.")
+                raise OptionError(option, gettext("%(name)s is given twice.") % {"name": key})
             pairs[key] = value
         return pairs
 

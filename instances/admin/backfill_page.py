@@ -10,6 +10,7 @@ from typing import Any
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
 
 from instances.admin.record_page import Share
 from instances.engine.plan_spec import PlanSpec
@@ -19,7 +20,7 @@ from instances.models.backfill import PlanState, RunState
 from instances.models.choices import SELF_DEPENDENCIES
 from instances.operations import backfill
 from instances.operations.backfill_options import LABELS
-from instances.operations.words import about, counted
+from instances.operations.words import about
 from weops.console.present import Look, badge, plain_time, span, stamp
 from weops.projects import access
 from weops.projects.access import AnyUser, Right
@@ -30,7 +31,7 @@ DATA_TIMES, RUNS = 50, 100
 MOST_COLUMNS = 24
 
 PLAN_LOOKS: dict[str, Look] = {
-    state.value: Look(tone, icon, str(state.label))
+    state.value: Look(tone, icon, state.label)
     for state, tone, icon in (
         (PlanState.PREPARING, "slate", "hourglass_top"),
         (PlanState.RUNNING, "blue", "progress_activity"),
@@ -44,7 +45,7 @@ PLAN_LOOKS: dict[str, Look] = {
 }
 # In the order of a bar: what went well first, what is left last.
 RUN_LOOKS: dict[str, Look] = {
-    state.value: Look(tone, icon, str(state.label))
+    state.value: Look(tone, icon, state.label)
     for state, tone, icon in (
         (RunState.SUCCESS, "green", "check_circle"),
         (RunState.ACTIVE, "blue", "progress_activity"),
@@ -175,28 +176,44 @@ def _facts(spec: PlanSpec, tasks: list[Task], total: int) -> list[tuple[str, str
     """What the plan was told, without what is as by default."""
     chosen = [task.name for task in tasks if task.pk in spec.tasks]
     behind = [task.name for task in tasks if task.pk in spec.downstream]
-    facts = [("Tasks", _some(chosen)), ("Downstream", _some(behind)), ("In projects you cannot see", "")]
+    facts = [
+        (gettext("Tasks"), _some(chosen)),
+        (gettext("Downstream"), _some(behind)),
+        (gettext("In projects you cannot see"), ""),
+    ]
     if total > len(tasks):
-        facts[-1] = ("In projects you cannot see", counted(total - len(tasks), "task"))
-    ranges = [f"{first} to {last}" if first != last else f"{first}" for first, last in spec.ranges]
-    facts.append(("Days", f"{_some(ranges)}, {spec.timezone or 'in the zone of each task'}"))
+        facts[-1] = (gettext("In projects you cannot see"), _tasks_said(total - len(tasks)))
+    ranges = [_from_to(first, last) if first != last else f"{first}" for first, last in spec.ranges]
+    facts.append(
+        (gettext("Days"), f"{_some(ranges)}, {spec.timezone or gettext('in the zone of each task')}")
+    )
     if spec.window_start and spec.window_end:
-        facts.append(("Window", f"{spec.window_start:%H:%M} to {spec.window_end:%H:%M}"))
+        facts.append((gettext("Window"), _from_to(f"{spec.window_start:%H:%M}", f"{spec.window_end:%H:%M}")))
     if spec.first_of_month:
-        facts.append(("Day tasks", "on the 1st of each month"))
-    facts += [("What is run", LABELS[spec.reprocess]), ("Order", LABELS[spec.order])]
+        facts.append((gettext("Day tasks"), gettext("on the 1st of each month")))
+    facts += [
+        (gettext("What is run"), gettext(LABELS[spec.reprocess])),
+        (gettext("Order"), gettext(LABELS[spec.order])),
+    ]
     if spec.parallelism:
-        facts.append(("Data times at once", str(spec.parallelism)))
-    facts.append(("Self-dependency", dict(SELF_DEPENDENCIES).get(spec.self_dependency, "")))
-    facts.append(("When a data time fails", LABELS[spec.on_failure]))
-    facts.append(("Parents outside the plan", "count" if spec.check_parents else "are not checked"))
-    facts.append(("Events", "are ignored" if spec.ignore_events else "are waited for"))
+        facts.append((gettext("Data times at once"), str(spec.parallelism)))
+    facts.append((gettext("Self-dependency"), str(dict(SELF_DEPENDENCIES).get(spec.self_dependency, ""))))
+    facts.append((gettext("When a data time fails"), gettext(LABELS[spec.on_failure])))
+    facts.append(
+        (
+            gettext("Parents outside the plan"),
+            gettext("count") if spec.check_parents else gettext("are not checked"),
+        )
+    )
+    facts.append(
+        (gettext("Events"), gettext("are ignored") if spec.ignore_events else gettext("are waited for"))
+    )
     if spec.resource_group_id:
         group = ResourceGroup.objects.filter(pk=spec.resource_group_id).first()
-        facts.append(("Resource group", group.name if group else "removed since"))
+        facts.append((gettext("Resource group"), group.name if group else gettext("removed since")))
     for label, pairs in (
-        ("Parameters", spec.parameters),
-        ("Application parameters", spec.application_parameters),
+        (gettext("Parameters"), spec.parameters),
+        (gettext("Application parameters"), spec.application_parameters),
     ):
         facts.append((label, _some([f"{name} = {value}" for name, value in pairs.items()])))
     return [(label, value) for label, value in facts if value]
@@ -204,7 +221,17 @@ def _facts(spec: PlanSpec, tasks: list[Task], total: int) -> list[tuple[str, str
 
 def _some(words: list[str], most: int = 12) -> str:
     shown = ", ".join(word[:100] for word in words[:most])
-    return f"{shown} and {len(words) - most} more" if len(words) > most else shown
+    if len(words) <= most:
+        return shown
+    return gettext("%(words)s and %(number)s more") % {"words": shown, "number": len(words) - most}
+
+
+def _from_to(first: Any, last: Any) -> str:
+    return gettext("%(first)s to %(last)s") % {"first": first, "last": last}
+
+
+def _tasks_said(count: int) -> str:
+    return ngettext("%(count)s task", "%(count)s tasks", count) % {"count": f"{count:,}"}
 
 
 # Progress
@@ -235,12 +262,12 @@ def _note(plan: BackfillPlan) -> str:
     if plan.message:
         return plan.message
     if plan.state == PlanState.PREPARING:
-        return "Its runs are being written down."
+        return gettext("Its runs are being written down.")
     if plan.state == PlanState.RUNNING and plan.prepared_at and plan.success:
         gone = (timezone.now() - plan.prepared_at).total_seconds()
         left = gone * (plan.total - plan.complete) / plan.complete
         said = about(left)
-        return f"{said[0].upper()}{said[1:]} left, at the pace so far."
+        return gettext("%(time)s left, at the pace so far.") % {"time": f"{said[0].upper()}{said[1:]}"}
     return ""
 
 
@@ -256,7 +283,7 @@ def _runs(plan: BackfillPlan, tasks: list[Task], zone: str, query: QueryDict) ->
 
 def _tabs(plan: BackfillPlan, chosen: str) -> list[tuple[str, str, int, bool]]:
     """(address, label, count, whether it is the chosen one)"""
-    tabs = [(_address(), "By data time", plan.data_times, chosen == "")]
+    tabs = [(_address(), gettext("By data time"), plan.data_times, chosen == "")]
     for state, look in RUN_LOOKS.items():
         count = getattr(plan, state)
         if count or state == chosen:

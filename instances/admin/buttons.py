@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext
+
 from instances import operations
 from instances.kinds import ON_INSTANCES, Kind
 from instances.models import Acknowledgement, Edge, Instance
@@ -34,7 +36,7 @@ def buttons(
         if operation.right not in access.rights(user, instance.project_id):
             continue
         if kind.kind in ("remove_dependency", "withdraw_acknowledgement"):
-            why_not = "" if there[kind.kind] else "There is nothing to do."
+            why_not = "" if there[kind.kind] else gettext("There is nothing to do.")
         else:
             why_not = operation.refusal(instance, operation.parse({}))
         if kind.kind in _FIXED or (not why_not and there.get(kind.kind, True)):

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.http import Http404, HttpRequest
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from instances.admin.looks import execution_badge
@@ -29,7 +30,7 @@ def page(
     """For an instance that the user sees."""
     execution = changed.of_failed(execution_id, instance)
     if execution is None:
-        raise Http404("This instance has no such execution.")
+        raise Http404(gettext("This instance has no such execution."))
     found = changed.compare(execution, request.user)
     then = found.baseline
     context = {

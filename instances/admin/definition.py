@@ -10,6 +10,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from instances.admin.graphs import workflow_data
@@ -31,7 +32,7 @@ class TaskInline(ScopedInline):
     hide_title = True
     can_delete = False
     max_num = 0
-    verbose_name_plural = "Tasks"
+    verbose_name_plural = _("Tasks")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -42,7 +43,7 @@ class TaskInline(ScopedInline):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    @admin.display(description="Task")
+    @admin.display(description=_("Task"))
     def link(self, task: Task) -> SafeString:
         return format_html(
             '<a class="wo-link" href="{}">{}</a>',
@@ -50,7 +51,7 @@ class TaskInline(ScopedInline):
             task.name,
         )
 
-    @admin.display(description="Status")
+    @admin.display(description=_("Status"))
     def status_cell(self, task: Task) -> SafeString:
         return badge(TASK_LOOKS, task.status)
 
@@ -95,11 +96,11 @@ class WorkflowAdmin(ScopedAdmin):
     def graph(self, request: HttpRequest, pk: int) -> HttpResponse:
         return workflow_data(request, get_object_or_404(self.get_queryset(request), pk=pk))
 
-    @admin.display(description="Folder")
+    @admin.display(description=_("Folder"))
     def folder_path(self, workflow: Workflow) -> str:
         return workflow.folder.path() if workflow.folder else "–"
 
-    @admin.display(description="Tasks")
+    @admin.display(description=_("Tasks"))
     def task_count(self, workflow: Any) -> int:
         return workflow.tasks_in_it
 
@@ -128,13 +129,14 @@ class ResourceGroupAdmin(ScopedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).annotate(taken=_holding())
 
-    @admin.display(description="Slots in use")
+    @admin.display(description=_("Slots in use"))
     def use_cell(self, group: Any) -> SafeString:
         share = min(100, round(100 * group.taken / group.slots)) if group.slots else 0
-        meter = '<span class="wo-meter" aria-hidden="true"><span style="width:{}%"></span></span>{} of {}'
-        return format_html(meter, share, group.taken, group.slots)
+        meter = '<span class="wo-meter" aria-hidden="true"><span style="width:{}%"></span></span>{}'
+        said = gettext("%(number)s of %(total)s") % {"number": group.taken, "total": group.slots}
+        return format_html(meter, share, said)
 
-    @admin.display(description="Ready to run")
+    @admin.display(description=_("Ready to run"))
     def ready_cell(self, group: ResourceGroup) -> str:
         """Few groups exist, so one short count each is cheap; the index of ready instances answers it."""
         ready = Instance.objects.filter(resource_group=group, state=State.WAIT_RUN, queue="ready")

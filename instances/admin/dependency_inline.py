@@ -6,6 +6,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import PaginationInlineFormSet
 from unfold.widgets import (
@@ -26,7 +28,7 @@ from instances.models import Dependency
 from weops.console.scoped import ScopedInline
 from weops.projects.access import Right
 
-Choices = list[tuple[str, str]]
+Choices = list[tuple[str, Any]]
 
 BAD_PARENTS = [
     (BadParent.NOT_EXIST.value, _("Never comes (NOT_EXIST)")),
@@ -36,29 +38,29 @@ BAD_PARENTS = [
 
 
 def scope_choices(names: tuple[str, ...]) -> Choices:
-    return [(name, f"{name}: {SCOPES[name].words}") for name in names]
+    return [(name, format_lazy("{name}: {words}", name=name, words=_(SCOPES[name].words))) for name in names]
 
 
 def choices_of(downstream: str, upstream: str) -> Choices:
     """What two cycles offer, the default first."""
     names = dependencies.scopes(Cycle(downstream), Cycle(upstream))
-    return [("", f"Default: {names[0]}"), *scope_choices(names)]
+    return [("", format_lazy(_("Default: {scope}"), scope=names[0])), *scope_choices(names)]
 
 
 class DependencyForm(forms.ModelForm):
     """One row. Any scope can be sent, since the cycles may change with it; the table of rows judges them together."""
 
     scope = forms.ChoiceField(
-        choices=[("", "Default of the two cycles"), *scope_choices(tuple(SCOPES))],
+        choices=[("", _("Default of the two cycles")), *scope_choices(tuple(SCOPES))],
         required=False,
         widget=UnfoldAdminSelectWidget(),
-        help_text="Which of its data times, seen from the data time D of this task.",
+        help_text=_("Which of its data times, seen from the data time D of this task."),
     )
     offsets = forms.CharField(
         required=False,
         max_length=200,
         widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "-1,0"}),
-        help_text="Of ranges and lists: 0 is the unit of D, -1 the one before.",
+        help_text=_("Of ranges and lists: 0 is the unit of D, -1 the one before."),
     )
 
     bad_parents = forms.MultipleChoiceField(
@@ -90,7 +92,9 @@ class DependencyForm(forms.ModelForm):
         if row.pk:
             offered = choices_of(row.task.cycle_type, row.upstream.cycle_type)
             if row.scope not in dict(offered):
-                offered.append((row.scope, f"{row.scope} (not for these cycles)"))
+                offered.append(
+                    (row.scope, gettext("%(scope)s (not for these cycles)") % {"scope": row.scope})
+                )
             self.fields["scope"].widget.choices = offered
 
     def clean(self) -> dict[str, Any]:
@@ -98,7 +102,7 @@ class DependencyForm(forms.ModelForm):
         scope, offsets = values.get("scope", ""), values.get("offsets", "")
         if scope or offsets:
             try:
-                values["offsets"] = dependencies.canonical(scope or "The default", offsets)
+                values["offsets"] = dependencies.canonical(scope or gettext("The default"), offsets)
             except dependencies.DependencyError as error:
                 self.add_error("offsets", str(error))
         problem = bad_parent_problem(values.get("bad_parents") or (), values.get("parent_timeout"))
@@ -153,8 +157,8 @@ class DependencyInline(ScopedInline):
     autocomplete_fields = ("upstream",)
     # A task may wait for any task that its author can see, in other projects too.
     choice_rights = {"upstream": Right.VIEW}
-    verbose_name = "upstream task"
-    verbose_name_plural = "Waits for"
+    verbose_name = _("upstream task")
+    verbose_name_plural = _("Waits for")
     template_after = "instances/task_waits_panel.html"
 
     class Media:

@@ -9,17 +9,25 @@ from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from events.admin.waits import WaitRow, waits_of
 from instances.admin.buttons import Button, buttons
-from instances.admin.looks import OPERATION_LOOKS, execution_badge, state_badge, type_cell
+from instances.admin.looks import (
+    OPERATION_LOOKS,
+    STATE_LOOKS,
+    execution_badge,
+    move_words,
+    state_badge,
+    type_cell,
+)
 from instances.admin.operate_words import in_a_line
 from instances.admin.overlays import acknowledged_badge, frozen_badge
 from instances.admin.traversals import Panel, panel
 from instances.admin.why import ShownCause, of_page
 from instances.engine import logs
 from instances.engine.errors import Error, explain
-from instances.engine.states import ACTIVE, FINAL, LABELS, WAITING, ExecutionState, State
+from instances.engine.states import ACTIVE, FINAL, WAITING, ExecutionState, State
 from instances.insight.shown import Shown, shown
 from instances.insight.traversals import Place, place_of
 from instances.kinds import look_up
@@ -39,7 +47,7 @@ MOST_EXECUTIONS = MOST_EDGES = MOST_CHANGES = 200
 class Phase:
     """One of the three phases of an execution. `tone`: done, active, failed, or empty when it has not begun."""
 
-    title: str
+    title: Any
     icon: str
     start: SafeString
     end: SafeString
@@ -273,9 +281,9 @@ def phases(instance: Instance, execution: Execution | None, now: dt.datetime) ->
 
 
 _PHASES = (
-    ("Waiting for events and upstream", "account_tree"),
-    ("Waiting for execution", "hourglass_top"),
-    ("Running", "play_circle"),
+    (_("Waiting for events and upstream"), "account_tree"),
+    (_("Waiting for execution"), "hourglass_top"),
+    (_("Running"), "play_circle"),
 )
 
 
@@ -352,7 +360,7 @@ def _neighbour(edge: Edge, other: Instance | None, task: Any, visible: list[int]
     hidden = visible is not None and task.workflow.project_id not in visible
     data_time = other.data_time if other is not None else edge.upstream_data_time
     return Neighbour(
-        name=f"Task #{task.pk} of another project" if hidden else task.name,
+        name=gettext("Task #%(id)s of another project") % {"id": task.pk} if hidden else task.name,
         data_time=stamp(data_time, task.timezone, named=True),
         badge=state_badge(other.state, "" if hidden else other.error_code) if other is not None else None,
         pk=other.pk if other is not None and not hidden else None,
@@ -368,8 +376,8 @@ def _changes(instance: Instance) -> list[Happening]:
     return [
         Happening(
             at=stamp(row.at),
-            move=row.move.replace("_", " "),
-            before=LABELS[State(row.from_state)] if row.from_state in LABELS else row.from_state,
+            move=move_words(row.move),
+            before=STATE_LOOKS[row.from_state].text if row.from_state in STATE_LOOKS else row.from_state,
             after=_past(row.to_state),
             error_code=row.error_code,
             execution_id=row.execution_id,
@@ -380,7 +388,7 @@ def _changes(instance: Instance) -> list[Happening]:
 
 
 def _past(state: str) -> SafeString:
-    return state_badge(state) if state in LABELS else SafeString("")
+    return state_badge(state) if state in STATE_LOOKS else SafeString("")
 
 
 def _operations(instance: Instance, ran: Shown) -> list[Done]:
@@ -405,8 +413,8 @@ def _operations(instance: Instance, ran: Shown) -> list[Done]:
 
 def _times(instance: Instance) -> list[tuple[str, SafeString]]:
     return [
-        ("Planned time", stamp(instance.planned_time)),
-        ("Start time", stamp(instance.start_time)),
-        ("End time", stamp(instance.end_time)),
-        ("Generated", stamp(instance.created_at)),
+        (gettext("Planned time"), stamp(instance.planned_time)),
+        (gettext("Start time"), stamp(instance.start_time)),
+        (gettext("End time"), stamp(instance.end_time)),
+        (gettext("Generated"), stamp(instance.created_at)),
     ]

@@ -17,7 +17,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from instances import operations
 from instances.admin import changed, detail, graphs, list_columns, list_tools, logview, traversals
@@ -93,29 +94,30 @@ class InstanceAdmin(ReadOnlyAdmin):
         context = {
             "layout": list_tools.layout(request.user),
             "views": list_tools.views(request),
-            "title": "Instances",
-            "times_note": f"Times are in {zone_name()}; a data time is shown in its task's own zone.",
+            "title": gettext("Instances"),
+            "times_note": gettext("Times are in %(zone)s; a data time is shown in its task's own zone.")
+            % {"zone": zone_name()},
             "bar": [KINDS[kind] for kind in self.get_actions(request)],
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
-    @_column("Task")
+    @_column(_("Task"))
     def task_cell(self, instance: Instance) -> SafeString:
         return format_html(
             '<span class="wo-two-lines"><span class="wo-copied"><a class="wo-link" href="{}">{}</a>{}</span>'
-            '<span class="wo-dim wo-copied" title="Task id {}, instance id {}">{} · task #{}{}{}</span></span>',
+            '<span class="wo-dim wo-copied" title="{}">{} · {}{}{}</span></span>',
             page_of("admin:instances_instance_change", instance.pk),
             instance.task.name,
-            copy_button(instance.task.name, _("Copy the task's name")),
-            instance.task_id,
-            instance.pk,
+            copy_button(instance.task.name, gettext("Copy the task's name")),
+            gettext("Task id %(task)s, instance id %(instance)s")
+            % {"task": instance.task_id, "instance": instance.pk},
             instance.project.name,
-            instance.task_id,
-            f" · traversal {instance.traversal}" if instance.traversal else "",
-            copy_button(instance.task_id, _("Copy the task's id")),
+            gettext("task #%(id)s") % {"id": instance.task_id},
+            gettext(" · traversal %(number)s") % {"number": instance.traversal} if instance.traversal else "",
+            copy_button(instance.task_id, gettext("Copy the task's id")),
         )
 
-    @_column("Data time")
+    @_column(_("Data time"))
     def data_time_cell(self, instance: Instance) -> SafeString:
         zone = instance.task.timezone
         return format_html(
@@ -124,7 +126,7 @@ class InstanceAdmin(ReadOnlyAdmin):
             zone,
         )
 
-    @_column("Execution status")
+    @_column(_("Execution status"))
     def state_cell(self, instance: Instance) -> SafeString:
         lines = [_asking_why(instance)]
         if instance.error_code:
@@ -137,55 +139,55 @@ class InstanceAdmin(ReadOnlyAdmin):
     def cycle_type(self, instance: Instance) -> str:
         return instance.get_cycle_type_display()
 
-    @_column("Instance type")
+    @_column(_("Instance type"))
     def type_cell(self, instance: Instance) -> str:
         return instance.get_instance_type_display()
 
-    @_column("Task type")
+    @_column(_("Task type"))
     def task_type_cell(self, instance: Instance) -> SafeString:
         return type_cell(instance.task_type)
 
-    @_column("Owner")
+    @_column(_("Owner"))
     def owner_cell(self, instance: Instance) -> Any:
         return or_nothing(instance.owner and instance.owner.get_username())
 
-    @_column("Workflow")
+    @_column(_("Workflow"))
     def workflow_cell(self, instance: Instance) -> SafeString:
         address = page_of("admin:instances_workflow_change", instance.workflow_id)
         return format_html('<a class="wo-link" href="{}">{}</a>', address, instance.workflow.name)
 
-    @_column("Planned time")
+    @_column(_("Planned time"))
     def planned_cell(self, instance: Instance) -> SafeString:
         return stamp(instance.planned_time)
 
-    @_column("Start time")
+    @_column(_("Start time"))
     def start_cell(self, instance: Instance) -> SafeString:
         return stamp(instance.start_time)
 
-    @_column("End time")
+    @_column(_("End time"))
     def end_cell(self, instance: Instance) -> SafeString:
         return stamp(instance.end_time)
 
-    @_column("Duration")
+    @_column(_("Duration"))
     def duration_cell(self, instance: Instance) -> Any:
         running = State(instance.state) in ACTIVE
         now = getattr(instance, "seen_at", None) if running else None
         shown = between(instance.start_time, instance.end_time, now)
         return format_html('<span class="wo-time">{}</span>', shown) if shown else or_nothing("")
 
-    @_column("Resource group")
+    @_column(_("Resource group"))
     def group_cell(self, instance: Instance) -> str:
         return instance.resource_group.name
 
-    @_column("Retries")
+    @_column(_("Retries"))
     def tries_cell(self, instance: Instance) -> int:
         return instance.tries
 
-    @_column("Runs")
+    @_column(_("Runs"))
     def runs_cell(self, instance: Instance) -> int:
         return instance.total_runs
 
-    @_column("Folder")
+    @_column(_("Folder"))
     def folder_cell(self, instance: Instance) -> Any:
         return or_nothing(getattr(instance, "folder_path", ""))
 
@@ -267,7 +269,7 @@ class InstanceAdmin(ReadOnlyAdmin):
             return rows.get(pk=int(pk))
         except (Instance.DoesNotExist, ValueError, OverflowError):
             raise Http404(
-                "There is no such instance, or it belongs to a project that you cannot see."
+                gettext("There is no such instance, or it belongs to a project that you cannot see.")
             ) from None
 
     def change_view(

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from instances.admin import list_columns as columns
@@ -30,7 +31,10 @@ def download(request: HttpRequest, visible: QuerySet[Instance]) -> HttpResponseB
     form, kind = InstanceFilter(request), request.POST.get("format", "csv")
     if not form.is_valid() or kind not in FORMATS:
         return HttpResponseBadRequest(_("The filters cannot be read."), content_type="text/plain")
-    rows, asked = form.apply(visible), dict(form.in_words())
+    rows = form.apply(visible)
+    # What is stored and what programs read is English, whoever asks for it.
+    with translation.override(settings.LANGUAGE_CODE):
+        asked = {str(label): str(value) for label, value in form.in_words()}
     if request.POST.get("generated") == "before_today":
         rows = rows.filter(created_at__lt=columns.midnight(timezone.localtime()))
         asked["generated"] = "before 00:00 today"
@@ -42,7 +46,7 @@ def download(request: HttpRequest, visible: QuerySet[Instance]) -> HttpResponseB
     options = {
         "format": kind,
         "columns": list(keys),
-        "filter": {key: str(value) for key, value in asked.items()},
+        "filter": asked,
     }
     records.note("export_instances", user=user, source="admin", options=options)
     head = [f"{name} ({zone_name()})" if name in _ZONED else name for name in columns.headers(shown)]
@@ -67,7 +71,8 @@ def _portions(rows: QuerySet[Instance], shown: list[columns.Column]) -> exports.
         paths = folder_paths(one.folder_id for one in found)
         for one in found:
             one.folder_path = paths.get(one.folder_id, "")
-        cells = [columns.cells(shown, one) for one in found]
+        with translation.override(settings.LANGUAGE_CODE):
+            cells = [columns.cells(shown, one) for one in found]
         return cells, mark_before(found[-1].data_time, found[-1].pk) if found else None
 
     return portion

@@ -11,6 +11,7 @@ from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from instances.engine import logs
 from instances.engine.logs import live
@@ -34,14 +35,14 @@ def _execution(instance: Instance, execution_id: int) -> Execution:
         Execution.objects.select_related("instance").filter(pk=execution_id, instance_id=instance.pk).first()
     )
     if execution is None:
-        raise Http404("This instance has no such execution.")
+        raise Http404(gettext("This instance has no such execution."))
     return execution
 
 
 def page(instance: Instance, execution_id: int, after: str) -> HttpResponse:
     """{"text", "next", "done"}: the log from character `after` on; ask again at `next` until `done`."""
     if after and not (after.isdecimal() and len(after) <= 15):
-        return JsonResponse({"error": "after is a number of characters."}, status=400)
+        return JsonResponse({"error": gettext("after is a number of characters.")}, status=400)
     execution = _execution(instance, execution_id)
     return _answered(lambda: _page(execution, int(after or 0)))
 
@@ -99,7 +100,7 @@ def _lines(execution: Execution, asked: dict[str, str]) -> dict[str, Any]:
 def _number(asked: dict[str, str], name: str, default: int) -> int:
     text = asked.get(name) or str(default)
     if not (text.isascii() and text.isdecimal() and len(text) <= 15):
-        raise BadQuestion(f"{name} is a whole number.")
+        raise BadQuestion(gettext("%(name)s is a whole number.") % {"name": name})
     return max(1, int(text))
 
 
@@ -109,7 +110,7 @@ def _answered(ask: Callable[[], dict[str, Any]]) -> HttpResponse:
     except BadQuestion as error:
         return JsonResponse({"error": str(error)}, status=400)
     except OSError as error:
-        text = f"The stored log cannot be read: {type(error).__name__}."
+        text = gettext("The stored log cannot be read: %(error)s.") % {"error": type(error).__name__}
         return JsonResponse({"error": text}, status=503)
     response["Cache-Control"] = "no-store"
     return response
@@ -120,10 +121,10 @@ def follow(request: HttpRequest, instance: Instance, execution_id: int) -> HttpR
     execution = _execution(instance, execution_id)
     if not isinstance(request, ASGIRequest):
         # A server without streams; the page asks again and again instead.
-        return JsonResponse({"error": "Live logs need an ASGI server such as uvicorn."}, status=501)
+        return JsonResponse({"error": gettext("Live logs need an ASGI server such as uvicorn.")}, status=501)
     cursor = request.headers.get("Last-Event-ID") or request.GET.get("cursor") or "0"
     if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 15):
-        return JsonResponse({"error": "cursor is a number of characters."}, status=400)
+        return JsonResponse({"error": gettext("cursor is a number of characters.")}, status=400)
     events = live.stream(
         execution.pk,
         int(cursor),
@@ -163,7 +164,7 @@ def download(request: HttpRequest, instance: Instance, execution_id: int) -> Htt
         # What cannot be read at all is an answer of its own, not a broken file.
         first = next(texts, "")
     except OSError as error:
-        text = f"The stored log cannot be read: {type(error).__name__}."
+        text = gettext("The stored log cannot be read: %(error)s.") % {"error": type(error).__name__}
         return HttpResponse(text, "text/plain", status=503)
     chunks = _encoded(first, texts)
     response = StreamingHttpResponse(

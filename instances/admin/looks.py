@@ -1,10 +1,14 @@
 """How each state looks: tone, icon and text, made from the engine's own labels."""
 
+from typing import Any
+
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from instances.engine.errors import explain
-from instances.engine.states import LABELS, MEANINGS, ExecutionState, State, TaskStatus
+from instances.engine.states import LABELS, MEANINGS, ExecutionState, Move, Operation, State, TaskStatus
 from instances.models.operation import ItemOutcome, OperationState
 from instances.runners import registry
 from weops.console.present import Look, badge
@@ -21,28 +25,24 @@ _STATES: dict[State, tuple[str, str]] = {
     State.SKIPPED: ("grey", "step_over"),
 }
 STATE_LOOKS: dict[str, Look] = {
-    state.value: Look(tone, icon, LABELS[state]) for state, (tone, icon) in _STATES.items()
+    state.value: Look(tone, icon, _(LABELS[state])) for state, (tone, icon) in _STATES.items()
 }
 
-_EXECUTIONS: dict[ExecutionState, tuple[str, str]] = {
-    ExecutionState.DISPATCHED: ("cyan", "outgoing_mail"),
-    ExecutionState.RUNNING: ("blue", "progress_activity"),
-    ExecutionState.STOPPING: ("orange", "stop_circle"),
-    ExecutionState.DELEGATED: ("blue", "repeat"),
-    ExecutionState.FAILED: ("red", "error"),
-    ExecutionState.SUCCESS: ("green", "check_circle"),
-    ExecutionState.REQUEUED: ("grey", "low_priority"),
-    ExecutionState.DELEGATED: ("blue", "account_tree"),
-    ExecutionState.CANCELLED: ("grey", "cancel"),
-}
 EXECUTION_LOOKS: dict[str, Look] = {
-    state.value: Look(tone, icon, state.value.capitalize()) for state, (tone, icon) in _EXECUTIONS.items()
+    ExecutionState.DISPATCHED.value: Look("cyan", "outgoing_mail", _("Dispatched")),
+    ExecutionState.RUNNING.value: Look("blue", "progress_activity", _("Running")),
+    ExecutionState.STOPPING.value: Look("orange", "stop_circle", _("Stopping")),
+    ExecutionState.FAILED.value: Look("red", "error", _("Failed")),
+    ExecutionState.SUCCESS.value: Look("green", "check_circle", _("Success")),
+    ExecutionState.REQUEUED.value: Look("grey", "low_priority", _("Requeued")),
+    ExecutionState.DELEGATED.value: Look("blue", "account_tree", _("Delegated")),
+    ExecutionState.CANCELLED.value: Look("grey", "cancel", _("Cancelled")),
 }
 
 TASK_LOOKS: dict[str, Look] = {
-    TaskStatus.SCHEDULING.value: Look("green", "play_circle", "Scheduling"),
-    TaskStatus.PAUSED.value: Look("amber", "pause_circle", "Paused"),
-    TaskStatus.OFFLINE.value: Look("grey", "cloud_off", "Offline"),
+    TaskStatus.SCHEDULING.value: Look("green", "play_circle", _("Scheduling")),
+    TaskStatus.PAUSED.value: Look("amber", "pause_circle", _("Paused")),
+    TaskStatus.OFFLINE.value: Look("grey", "cloud_off", _("Offline")),
 }
 
 _OPERATIONS: dict[OperationState | ItemOutcome, tuple[str, str]] = {
@@ -57,8 +57,39 @@ _OPERATIONS: dict[OperationState | ItemOutcome, tuple[str, str]] = {
     ItemOutcome.CANCELLED: ("grey", "cancel"),
 }
 OPERATION_LOOKS: dict[str, Look] = {
-    str(state.value): Look(tone, icon, str(state.label)) for state, (tone, icon) in _OPERATIONS.items()
+    str(state.value): Look(tone, icon, state.label) for state, (tone, icon) in _OPERATIONS.items()
 }
+
+# Why an instance changed its state: what moves it by itself, and what people do.
+_MOVES: dict[str, Any] = {
+    Move.EVENTS_MET.value: _("events met"),
+    Move.UPSTREAM_MET.value: _("upstream met"),
+    Move.SKIP.value: _("skip"),
+    Move.UPSTREAM_FAILED.value: _("upstream failed"),
+    Move.RECONSIDER.value: _("reconsider"),
+    Move.CLAIM.value: _("claim"),
+    Move.HAND_OVER.value: _("hand over"),
+    Move.SUCCEED.value: _("succeed"),
+    Move.FAIL_FOR_RETRY.value: _("fail for retry"),
+    Move.FAIL.value: _("fail"),
+    Move.RETRY_DUE.value: _("retry due"),
+    Move.REQUEUE.value: _("requeue"),
+    Move.CONFIRM_DEAD.value: _("confirm dead"),
+    Move.WAIT_TIMEOUT.value: _("wait timeout"),
+    Move.TRAVERSE.value: _("traverse"),
+    Move.TRAVERSAL_OVER.value: _("traversal over"),
+    Operation.TERMINATE.value: _("terminate"),
+    Operation.RERUN.value: _("rerun"),
+    Operation.MARK_SUCCESS.value: _("mark success"),
+    Operation.REMOVE_DEPENDENCY.value: _("remove dependency"),
+    Operation.FREEZE.value: _("freeze"),
+    Operation.THAW.value: _("thaw"),
+    Operation.UNDO.value: _("undo"),
+}
+
+
+def move_words(move: str) -> str:
+    return str(_MOVES.get(move, move.replace("_", " ")))
 
 
 def type_cell(task_type: str) -> SafeString:
@@ -81,8 +112,8 @@ def diagnosis(error_code: str, message: str = "") -> str:
         return ""
     lines = [f"{error.code}: {error.title}"]
     lines += [message[:500]] if message else []
-    lines += [f"Possible cause: {cause}" for cause in error.causes]
-    lines += [f"What to do: {error.advice}"]
+    lines += [gettext("Possible cause: %(cause)s") % {"cause": cause} for cause in error.causes]
+    lines += [gettext("What to do: %(advice)s") % {"advice": error.advice}]
     return "\n".join(lines)
 
 
@@ -90,7 +121,9 @@ def state_badge(state: str, error_code: str = "", message: str = "") -> SafeStri
     """The badge of an instance's state; hovering tells the diagnosis, or what the state means."""
     known = State(state) if state in STATE_LOOKS else None
     return badge(
-        STATE_LOOKS, state, title=diagnosis(error_code, message) or (MEANINGS[known] if known else state)
+        STATE_LOOKS,
+        state,
+        title=diagnosis(error_code, message) or (gettext(MEANINGS[known]) if known else state),
     )
 
 

@@ -20,6 +20,7 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.http import urlencode
+from django.utils.translation import gettext
 
 from instances import operations
 from instances.admin import operate_choice, operate_offers
@@ -46,7 +47,7 @@ _BY_KIND = {one.kind: one for one in ON_INSTANCES}
 def operate_view(model_admin: "InstanceAdmin", request: HttpRequest, kind: str) -> HttpResponse:
     """The page of one kind of operation, for `ids` (separated by commas) or `all` that match the filter `query`."""
     if kind not in _BY_KIND:
-        raise Http404("There is no such operation.")
+        raise Http404(gettext("There is no such operation."))
     sent = request.POST if request.method == "POST" else request.GET
     try:
         choice = operate_choice.read(request, model_admin.get_queryset(request), sent)
@@ -63,8 +64,11 @@ def operate_view(model_admin: "InstanceAdmin", request: HttpRequest, kind: str) 
     except OperationalError as error:
         log.warning("a preview of %s gave up: %s", kind, error)
         return HttpResponse(
-            f"The database needed more than {SECONDS} seconds for these instances, and nothing was done. "
-            "Go back and narrow the filter.",
+            gettext(
+                "The database needed more than %(seconds)s seconds for these instances, and nothing was done. "
+                "Go back and narrow the filter."
+            )
+            % {"seconds": SECONDS},
             content_type="text/plain; charset=utf-8",
             status=503,
         )
@@ -119,10 +123,10 @@ class Page:
         """Does what the sent token stands for, if it is what the page shows and still so."""
         frozen = self._frozen()
         if frozen is None or self.options is None:
-            self.problem = "This preview is too old to be applied. Look at the new one."
+            self.problem = gettext("This preview is too old to be applied. Look at the new one.")
             return self._preview_again()
         if self.options != self.operation.parse(frozen.options):
-            self.problem = "The options have changed since the preview. Look at the new one."
+            self.problem = gettext("The options have changed since the preview. Look at the new one.")
             return self._preview_again()
         reason = self.request.POST.get("reason", "")
         try:
@@ -156,7 +160,10 @@ class Page:
         address = reverse("admin:instances_operationrecord_change", args=(record.pk,))
         if record.total == 1 and record.state == OperationState.SUCCESS and self.choice.only:
             said = format_html(
-                '{}: done, see <a href="{}">operation #{}</a>.', self.kind.title, address, record.pk
+                gettext('{title}: done, see <a href="{address}">operation #{id}</a>.'),
+                title=self.kind.title,
+                address=address,
+                id=record.pk,
             )
             messages.success(self.request, said)
             return redirect(self.choice.back)
@@ -203,13 +210,14 @@ def set_view(model_admin: "InstanceAdmin", request: HttpRequest, token: UUID) ->
     """The instances of a previewed set, page by page in the order of applying, for whoever asked for the preview."""
     frozen = FrozenSet.objects.filter(token=token, user=signed_in(request)).first()
     if frozen is None or frozen.kind not in _BY_KIND:
-        raise Http404("There is no such preview: it was somebody else's, or is too old.")
+        raise Http404(gettext("There is no such preview: it was somebody else's, or is too old."))
     text = request.GET.get("from", "0")
     start = int(text) // PAGE * PAGE if text.isdecimal() and len(text) <= 9 else 0
     context = {
         **model_admin.admin_site.each_context(request),
         "opts": model_admin.opts,
-        "title": f"{_BY_KIND[frozen.kind].title}: all {frozen.total:,} instances",
+        "title": gettext("%(title)s: all %(count)s instances")
+        % {"title": _BY_KIND[frozen.kind].title, "count": f"{frozen.total:,}"},
         "frozen": frozen,
         "rows": set_rows(frozen, start, PAGE, request.user),
         "start": start,

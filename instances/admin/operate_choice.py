@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.translation import gettext
 
 from instances.filters import InstanceFilter
 from instances.models import Instance
@@ -83,7 +84,7 @@ def _filter(text: str) -> QueryDict:
     try:
         query = QueryDict(text, mutable=True)
     except TooManyFieldsSent:
-        raise ChoiceError("The filter has too many parts.") from None
+        raise ChoiceError(gettext("The filter has too many parts.")) from None
     for name in [name for name in query if name not in InstanceFilter.base_fields]:
         del query[name]
     return query
@@ -95,12 +96,14 @@ def _matching(request: HttpRequest, visible: QuerySet[Instance], query: QueryDic
         faults = [
             f"{name}: {' '.join(str(error) for error in errors)}" for name, errors in form.errors.items()
         ]
-        raise ChoiceError(f"The filter cannot be read: {'; '.join(faults)}")
+        raise ChoiceError(gettext("The filter cannot be read: %(faults)s") % {"faults": "; ".join(faults)})
     rows = form.apply(visible)
     if form.too_many:
         # The list shows what it can; an operation on a part of what was meant would be a trap.
         raise ChoiceError(
-            "The filter names too many tasks to operate on all of them at once. Write more of the name."
+            gettext(
+                "The filter names too many tasks to operate on all of them at once. Write more of the name."
+            )
         )
     return Choice(rows, (), query.urlencode(), tuple(form.in_words()))
 
@@ -109,12 +112,13 @@ def chosen(text: str) -> list[int]:
     """Ids from `1,2,3`; raises ChoiceError for anything else, for none, and for too many."""
     words = [word for word in text.split(",") if word]
     if not all(word.isdecimal() and len(word) <= 18 for word in words):
-        raise ChoiceError("Instance ids are numbers, separated by commas.")
+        raise ChoiceError(gettext("Instance ids are numbers, separated by commas."))
     ids = sorted({int(word) for word in words})
     if not ids:
-        raise ChoiceError("No instance is chosen.")
+        raise ChoiceError(gettext("No instance is chosen."))
     if len(ids) > MOST_IDS:
         raise ChoiceError(
-            f"At most {MOST_IDS:,} instances by their ids; choose more by a filter of the list."
+            gettext("At most %(most)s instances by their ids; choose more by a filter of the list.")
+            % {"most": f"{MOST_IDS:,}"}
         )
     return ids

@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth.models import User
 from django.http import QueryDict
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from instances.models.choices import SELF_DEPENDENCIES
@@ -44,33 +45,33 @@ class RerunForm(OptionsForm):
     # What is not sent is as by default.
     scope = forms.ChoiceField(
         required=False,
-        label="What is run again",
+        label=_("What is run again"),
         choices=_choices(Scope),
         initial=Scope.THIS.value,
         widget=forms.RadioSelect,
     )
     range = forms.ChoiceField(
-        required=False, label="How far downstream", choices=_choices(Range), initial=Range.WORKFLOW.value
+        required=False, label=_("How far downstream"), choices=_choices(Range), initial=Range.WORKFLOW.value
     )
     check_parents = forms.ChoiceField(
         required=False,
-        label="Wait for parents",
+        label=_("Wait for parents"),
         choices=_choices(CheckParents),
         initial=CheckParents.NONE.value,
     )
     check_previous = forms.BooleanField(
-        label="The previous period counts",
+        label=_("The previous period counts"),
         required=False,
-        help_text="For tasks that depend on their own previous data time.",
+        help_text=_("For tasks that depend on their own previous data time."),
     )
     ignore_events = forms.BooleanField(
-        label="Ignore events",
+        label=_("Ignore events"),
         required=False,
-        help_text="Does not wait for the events that the task listens to.",
+        help_text=_("Does not wait for the events that the task listens to."),
     )
     code = forms.ChoiceField(
         required=False,
-        label="Code",
+        label=_("Code"),
         choices=_choices(Code),
         initial=Code.LATEST.value,
         widget=forms.RadioSelect,
@@ -81,14 +82,14 @@ class RerunForm(OptionsForm):
         help_text=_("Of For-each tasks; else all traversals run again."),
     )
     parallelism = forms.IntegerField(
-        label="At most so many at once",
+        label=_("At most so many at once"),
         required=False,
         min_value=1,
         max_value=1000,
-        help_text="Instances of a task; in place of its self-dependency.",
+        help_text=_("Instances of a task; in place of its self-dependency."),
     )
     self_dependency = forms.ChoiceField(
-        label="Self-dependency", choices=[("", "As the task says"), *SELF_DEPENDENCIES], required=False
+        label=_("Self-dependency"), choices=[("", _("As the task says")), *SELF_DEPENDENCIES], required=False
     )
 
     @property
@@ -135,24 +136,24 @@ class RerunForm(OptionsForm):
         for key, value in self.lines(name)[:-1]:
             key = key.strip()
             if not key:
-                raise OptionError(option, f"The value {value!r} has no name.")
+                raise OptionError(option, gettext("The value %(value)r has no name.") % {"value": value})
             if key in pairs:
-                raise OptionError(option, f"{key} is given twice.")
+                raise OptionError(option, gettext("%(name)s is given twice.") % {"name": key})
             pairs[key] = value
         return pairs
 
 
 class FreezeForm(OptionsForm):
     subtree = forms.BooleanField(
-        label="With everything downstream",
+        label=_("With everything downstream"),
         required=False,
-        help_text="Over workflows and projects, as far as you can see them.",
+        help_text=_("Over workflows and projects, as far as you can see them."),
     )
-    thaw_at = MomentField("Thaws by itself at")
+    thaw_at = MomentField(_("Thaws by itself at"))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["thaw_at"].help_text = "Empty: until somebody thaws it."
+        self.fields["thaw_at"].help_text = gettext("Empty: until somebody thaws it.")
 
     def given(self) -> dict[str, Any]:
         return {"subtree": self.cleaned_data["subtree"], "thaw_at": _iso(self.cleaned_data["thaw_at"])}
@@ -160,15 +161,15 @@ class FreezeForm(OptionsForm):
 
 class AcknowledgeForm(OptionsForm):
     owner = forms.ModelChoiceField(
-        User.objects.none(), label="Who takes care of it", required=False, empty_label="I do"
+        User.objects.none(), label=_("Who takes care of it"), required=False, empty_label=_("I do")
     )
-    expires_at = MomentField("Until")
+    expires_at = MomentField(_("Until"))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         owner: Any = self.fields["owner"]
         owner.queryset = access.colleagues(self.user).exclude(username=self.user.get_username())
-        self.fields["expires_at"].help_text = "Empty: until the instance runs again."
+        self.fields["expires_at"].help_text = gettext("Empty: until the instance runs again.")
 
     def given(self) -> dict[str, Any]:
         owner = self.cleaned_data["owner"]
@@ -181,7 +182,7 @@ class AcknowledgeForm(OptionsForm):
 class RemoveForm(OptionsForm):
     """Edges of one instance as `task id@data time`, or all that are open, of any number of instances."""
 
-    all = forms.BooleanField(label="All that are open now", required=False)
+    all = forms.BooleanField(label=_("All that are open now"), required=False)
 
     @property
     def picked(self) -> set[str]:
@@ -192,9 +193,11 @@ class RemoveForm(OptionsForm):
             return {"all": True}
         edges = [text.partition("@") for text in sorted(self.picked)]
         if not edges:
-            raise OptionError("edges", "Choose the dependencies to remove.")
+            raise OptionError("edges", gettext("Choose the dependencies to remove."))
         if not all(task.isdecimal() and len(task) <= 18 for task, _, _ in edges):
-            raise OptionError("edges", "A dependency is chosen by the number of its task and a data time.")
+            raise OptionError(
+                "edges", gettext("A dependency is chosen by the number of its task and a data time.")
+            )
         return {"edges": [{"task": int(task), "data_time": time} for task, _, time in edges]}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from instances.admin.detail import Neighbour, upstream_of
 from instances.admin.looks import state_badge
@@ -69,7 +70,7 @@ def _as_read(instance: Instance | None, tasks: list[Task]) -> dict[str, str]:
 
 def _note(name: str, found: list[str], read: dict[str, str]) -> str:
     if len(set(found)) > 1:
-        return f"{found[0]} (other tasks differ)"
+        return gettext("%(value)s (other tasks differ)") % {"value": found[0]}
     if name in read and read[name] != found[0]:
         return f"{found[0]} = {read[name]}"
     return found[0]

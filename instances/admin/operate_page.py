@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from instances import operations
 from instances.admin.looks import STATE_LOOKS, state_badge
 from instances.models import FrozenBatch, FrozenSet, Instance, Task
 from instances.operations.selection import BATCH
+from instances.operations.words import listed
 from weops.console.present import Look, plain_time, span
 from weops.projects import access
 from weops.projects.access import AnyUser
@@ -106,15 +108,17 @@ def _duration(duration: Mapping[str, Any]) -> str:
     """How long all runs take together, from the last runs; the summary's sentences say how soon. Empty if not known."""
     if not duration.get("instances_known"):
         return ""
-    return f"{span(dt.timedelta(seconds=round(duration['work_seconds'])))} of runs together, judged by the last ones."
+    return gettext("%(time)s of runs together, judged by the last ones.") % {
+        "time": span(dt.timedelta(seconds=round(duration["work_seconds"])))
+    }
 
 
 def _tables(summary: Mapping[str, Any]) -> list[CountTable]:
     titles = {
-        "by_state": "State now",
-        "by_project": "Project",
-        "by_workflow": "Workflow",
-        "by_owner": "Owner",
+        "by_state": gettext("State now"),
+        "by_project": gettext("Project"),
+        "by_workflow": gettext("Workflow"),
+        "by_owner": gettext("Owner"),
     }
     return [
         _table(title, summary[name], STATE_LOOKS if name == "by_state" else {})
@@ -169,7 +173,10 @@ def _refusals(frozen: FrozenSet, rows: list[Instance], user: AnyUser) -> dict[in
     for row in rows:
         missing = sorted(needed - access.rights(user, row.project_id))
         if missing:
-            found[row.pk] = f"You do not have the right to {' and '.join(missing)} in project {row.project}."
+            found[row.pk] = gettext("You do not have the right to %(rights)s in project %(project)s.") % {
+                "rights": listed(gettext(str(right)) for right in missing),
+                "project": row.project,
+            }
     return found
 
 

@@ -5,42 +5,44 @@ from enum import StrEnum
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from instances.operations.backfill_options import LABELS as PLAN_LABELS
 from instances.operations.options import LABELS, CheckParents, Code, Range, Scope
 from weops.console.present import plain_time, zone_name
 
-_TITLES = {
-    "scope": "Scope",
-    "range": "Range",
-    "chosen": "Hand-picked",
-    "check_parents": "Parents",
-    "check_previous": "Previous period",
-    "ignore_events": "Events",
-    "parameters": "Parameters",
-    "application_parameters": "Application parameters",
-    "self_dependency": "Self-dependency",
-    "parallelism": "Parallelism",
-    "code": "Code",
-    "thaw_at": "Thaws at",
-    "expires_at": "Expires",
-    "owner": "Taken care of by",
-    "edges": "Dependencies",
-    "subtree": "Downstream",
-    "operation": "Undoes operation",
-    "filter": "Filter",
-    "of_operation": "Of operation",
-    "before": "Before",
-    "after": "After",
-    "name": "Task",
-    "plan": "Plan",
-    "tasks": "Tasks",
-    "downstream": "Downstream tasks",
-    "ranges": "Days",
-    "until": "Due until",
-    "reprocess": "What is run",
-    "on_failure": "When a data time fails",
-    "first_of_month": "Day tasks on the 1st of each month only",
+_TITLES: dict[str, Any] = {
+    "scope": _("Scope"),
+    "range": _("Range"),
+    "chosen": _("Hand-picked"),
+    "check_parents": _("Parents"),
+    "check_previous": _("Previous period"),
+    "ignore_events": _("Events"),
+    "parameters": _("Parameters"),
+    "application_parameters": _("Application parameters"),
+    "self_dependency": _("Self-dependency"),
+    "parallelism": _("Parallelism"),
+    "code": _("Code"),
+    "thaw_at": _("Thaws at"),
+    "expires_at": _("Expires"),
+    "owner": _("Taken care of by"),
+    "edges": _("Dependencies"),
+    "subtree": _("Downstream"),
+    "operation": _("Undoes operation"),
+    "filter": _("Filter"),
+    "of_operation": _("Of operation"),
+    "before": _("Before"),
+    "after": _("After"),
+    "name": _("Task"),
+    "plan": _("Plan"),
+    "tasks": _("Tasks"),
+    "downstream": _("Downstream tasks"),
+    "ranges": _("Days"),
+    "until": _("Due until"),
+    "reprocess": _("What is run"),
+    "on_failure": _("When a data time fails"),
+    "first_of_month": _("Day tasks on the 1st of each month only"),
 }
 _PLAN_WORDS = {str(one): label for one, label in PLAN_LABELS.items()}
 MOST = 500
@@ -61,8 +63,8 @@ def option_words(options: Any) -> list[tuple[str, str]]:
 
 def _title(name: str, options: Mapping[str, Any]) -> str:
     if name == "name" and ("plan" in options or "secret" in options):
-        return "Name"
-    return _TITLES.get(name, name.replace("_", " ").capitalize())
+        return gettext("Name")
+    return str(_TITLES.get(name, name.replace("_", " ").capitalize()))
 
 
 def in_a_line(options: Any) -> str:
@@ -81,7 +83,7 @@ def _value(name: str, value: Any) -> str:
     if name in _WORDS:
         return _WORDS[name](value)
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return gettext("yes") if value else gettext("no")
     if isinstance(value, Mapping):
         return ", ".join(f"{key} = {text}" for key, text in value.items())
     if isinstance(value, list | tuple):
@@ -95,18 +97,22 @@ def _moment(value: Any) -> str:
 
 
 def _label(kind: type[StrEnum]) -> Callable[[Any], str]:
-    return lambda value: LABELS[kind].get(str(value), str(value))
+    return lambda value: gettext(LABELS[kind].get(str(value), str(value)))
 
 
 def _parents(value: Any) -> str:
     """Of a rerun one of `CheckParents`, of a backfill whether those outside the plan count."""
     if isinstance(value, bool):
-        return "those outside the plan count" if value else "those outside the plan do not count"
-    return LABELS[CheckParents].get(str(value), str(value))
+        return (
+            gettext("those outside the plan count")
+            if value
+            else gettext("those outside the plan do not count")
+        )
+    return gettext(LABELS[CheckParents].get(str(value), str(value)))
 
 
 def _of_plan(value: Any) -> str:
-    return _PLAN_WORDS.get(str(value), str(value))
+    return gettext(_PLAN_WORDS.get(str(value), str(value)))
 
 
 def _numbers(value: Any) -> str:
@@ -116,11 +122,23 @@ def _numbers(value: Any) -> str:
 def _ranges(value: Any) -> str:
     if not isinstance(value, list):
         return str(value)
-    return ", ".join(" to ".join(map(str, one)) if isinstance(one, list) else str(one) for one in value)
+    return ", ".join(_range(one) for one in value)
+
+
+def _range(value: Any) -> str:
+    if not isinstance(value, list) or len(value) != 2:
+        return str(value)
+    return gettext("%(first)s to %(last)s") % {"first": value[0], "last": value[1]}
 
 
 def _edges(value: Any) -> str:
-    return f"{len(value)} chosen" if isinstance(value, list) else str(value)
+    return gettext("%(count)s chosen") % {"count": len(value)} if isinstance(value, list) else str(value)
+
+
+def _instances(value: Any) -> str:
+    if not isinstance(value, list):
+        return str(value)
+    return ngettext("%(count)s instance", "%(count)s instances", len(value)) % {"count": len(value)}
 
 
 _WORDS: dict[str, Callable[[Any], str]] = {
@@ -128,10 +146,10 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "range": _label(Range),
     "check_parents": _parents,
     "code": _label(Code),
-    "chosen": lambda value: f"{len(value)} instances" if isinstance(value, list) else str(value),
-    "check_previous": lambda value: "counts" if value else "does not count",
-    "ignore_events": lambda value: "ignored" if value else "waited for",
-    "subtree": lambda value: "included" if value else "left out",
+    "chosen": _instances,
+    "check_previous": lambda value: gettext("counts") if value else gettext("does not count"),
+    "ignore_events": lambda value: gettext("ignored") if value else gettext("waited for"),
+    "subtree": lambda value: gettext("included") if value else gettext("left out"),
     "thaw_at": _moment,
     "expires_at": _moment,
     "until": _moment,

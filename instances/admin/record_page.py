@@ -11,6 +11,8 @@ from django.db.models import QuerySet
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from instances import operations
 from instances.admin.looks import OPERATION_LOOKS, state_badge
@@ -30,6 +32,13 @@ from weops.projects.access import AnyUser
 PAGE = 100
 UNFINISHED = (OperationState.INIT, OperationState.RUNNING)
 TONES = {"done": "green", "refused": "amber", "failed": "red", "cancelled": "grey"}
+# What stands behind a number of instances.
+COUNTED: dict[str, Any] = {
+    "done": _("done"),
+    "refused": _("refused"),
+    "failed": _("failed"),
+    "cancelled": _("cancelled"),
+}
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,8 @@ def progress(record: OperationRecord) -> Progress:
         settled=settled,
         percent=100 * settled // total if live or record.total else 100,
         shares=[
-            Share(name, count, f"{100 * count / total:.2f}", TONES[name]) for name, count in counts.items()
+            Share(COUNTED[name], count, f"{100 * count / total:.2f}", TONES[name])
+            for name, count in counts.items()
         ],
         note=_note(record, settled, timezone.now()) if live else "",
     )
@@ -159,18 +169,22 @@ def progress(record: OperationRecord) -> Progress:
 
 def _note(record: OperationRecord, settled: int, now: dt.datetime) -> str:
     if record.cancel_requested_at is not None:
-        return "It was cancelled and stops after the batch that is being applied."
+        return gettext("It was cancelled and stops after the batch that is being applied.")
     moved, started = record.moved_at, record.started_at
     if moved is None or started is None:
         silent = now - record.created_at > dt.timedelta(seconds=15)
         if silent and not alive_workers(now):
-            return "No worker is alive; it begins when one is started."
-        return "It waits for a worker."
+            return gettext("No worker is alive; it begins when one is started.")
+        return gettext("It waits for a worker.")
     if now - moved > dt.timedelta(minutes=1):
-        return f"It has not moved for {span(now - moved)}; a worker will go on with it."
+        return gettext("It has not moved for %(time)s; a worker will go on with it.") % {
+            "time": span(now - moved)
+        }
     gone = (moved - started).total_seconds()
     left = gone * (record.total - settled) / settled if settled else 0
-    return f"About {span(dt.timedelta(seconds=max(left, 1)))} left." if gone else ""
+    if not gone:
+        return ""
+    return gettext("About %(time)s left.") % {"time": span(dt.timedelta(seconds=max(left, 1)))}
 
 
 def outcomes(record: OperationRecord, user: AnyUser, query: QueryDict, mask: Masker) -> Outcomes:
@@ -200,7 +214,7 @@ def outcomes(record: OperationRecord, user: AnyUser, query: QueryDict, mask: Mas
 def _tabs(record: OperationRecord, chosen: str) -> list[tuple[str, str, int, bool]]:
     """(address, label, count, whether it is the chosen one), those without outcomes left out."""
     counted = [(str(one.value), str(one.label), getattr(record, one.value)) for one in ItemOutcome]
-    tabs = [("", "All", sum(count for _, _, count in counted)), *counted]
+    tabs = [("", gettext("All"), sum(one[2] for one in counted)), *counted]
     return [
         (_address({"outcome": name}), label, count, name == chosen)
         for name, label, count in tabs
@@ -230,8 +244,8 @@ def _line(item: OperationItem, instance: Instance | None, mask: Masker) -> Line:
     zone = instance.task.timezone if instance else ""
     return Line(
         item=item,
-        name=instance.task.name if instance else f"Instance {item.instance_id}",
-        data_time=f"{plain_time(instance.data_time, zone)} {zone}" if instance else "removed since",
+        name=instance.task.name if instance else gettext("Instance %(id)s") % {"id": item.instance_id},
+        data_time=f"{plain_time(instance.data_time, zone)} {zone}" if instance else gettext("removed since"),
         there=instance is not None,
         badge=badge(OPERATION_LOOKS, item.outcome),
         before=state_badge(item.from_state) if item.from_state else SafeString(""),

@@ -19,7 +19,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext, ngettext, pgettext_lazy
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -88,15 +89,16 @@ class OperationRecordAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         context = {
-            "title": "Operation records",
-            "times_note": f"Times are in {zone_name()}. Records are never changed or deleted by hand.",
+            "title": gettext("Operation records"),
+            "times_note": gettext("Times are in %(zone)s. Records are never changed or deleted by hand.")
+            % {"zone": zone_name()},
             "query": request.GET.urlencode(),
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     # The list
 
-    @admin.display(description="Operation")
+    @admin.display(description=_("Operation"))
     def kind_cell(self, record: OperationRecord) -> SafeString:
         kind = look_up(record.kind)
         return format_html(
@@ -107,7 +109,7 @@ class OperationRecordAdmin(ReadOnlyAdmin):
             SOURCES.get(record.source, record.source),
         )
 
-    @admin.display(description="On")
+    @admin.display(description=_("On"))
     def about_cell(self, record: Any) -> Any:
         subject = getattr(record, "subject", None)
         options = record.options if isinstance(record.options, dict) else {}
@@ -122,17 +124,18 @@ class OperationRecordAdmin(ReadOnlyAdmin):
         elif isinstance(options.get("task"), int):
             address = reverse("admin:instances_task_change", args=(options["task"],))
             link = format_html(
-                '<a class="wo-link" href="{}">{}</a>', address, options.get("name", "its task")
+                '<a class="wo-link" href="{}">{}</a>', address, options.get("name", gettext("its task"))
             )
         elif isinstance(options.get("plan"), int):
             address = reverse("admin:instances_backfillplan_change", args=(options["plan"],))
             link = format_html(
-                '<a class="wo-link" href="{}">{}</a>', address, options.get("name", "its plan")
+                '<a class="wo-link" href="{}">{}</a>', address, options.get("name", gettext("its plan"))
             )
         elif isinstance(options.get("secret"), int):
-            link = format_html("{}", _("secret %(name)s") % {"name": options.get("name", "")})
+            link = format_html("{}", gettext("secret %(name)s") % {"name": options.get("name", "")})
         elif record.total:
-            link = format_html("{} instances", f"{record.total:,}")
+            said = ngettext("%(count)s instance", "%(count)s instances", record.total)
+            link = format_html("{}", said % {"count": f"{record.total:,}"})
         else:
             link = SafeString("")
         if not link and not details:
@@ -140,7 +143,7 @@ class OperationRecordAdmin(ReadOnlyAdmin):
         dim = format_html('<span class="wo-dim" title="{}">{}</span>', details, details[:120])
         return format_html('<span class="wo-two-lines"><span>{}</span>{}</span>', link, dim)
 
-    @admin.display(description="State")
+    @admin.display(description=_("State"))
     def state_cell(self, record: OperationRecord) -> SafeString:
         shown = badge(OPERATION_LOOKS, record.state)
         progress = record_page.progress(record)
@@ -149,26 +152,30 @@ class OperationRecordAdmin(ReadOnlyAdmin):
         percent = format_html('<span class="wo-dim">{}%</span>', progress.percent)
         return format_html('<span class="wo-two-lines"><span>{}</span>{}</span>', shown, percent)
 
-    @admin.display(description="Instances")
+    @admin.display(description=_("Instances"))
     def counts_cell(self, record: OperationRecord) -> Any:
-        counts = [f"{getattr(record, name):,} {name}" for name in record_page.TONES if getattr(record, name)]
+        counts = [
+            f"{getattr(record, name):,} {said}"
+            for name, said in record_page.COUNTED.items()
+            if getattr(record, name)
+        ]
         return format_html('<span class="wo-time">{}</span>', ", ".join(counts)) if counts else or_nothing("")
 
-    @admin.display(description="Operator")
+    @admin.display(description=pgettext_lazy("who did it", "Operator"))
     def operator_cell(self, record: OperationRecord) -> str:
         return operator_of(record)
 
-    @admin.display(description="Reason")
+    @admin.display(description=_("Reason"))
     def reason_cell(self, record: OperationRecord) -> Any:
         if not record.reason:
             return or_nothing("")
         return format_html('<span title="{}">{}</span>', record.reason[:1000], record.reason[:120])
 
-    @admin.display(description="At")
+    @admin.display(description=_("At"))
     def created_cell(self, record: OperationRecord) -> SafeString:
         return stamp(record.created_at)
 
-    @admin.display(description="Took")
+    @admin.display(description=_("Took"))
     def took_cell(self, record: OperationRecord) -> str:
         return span(record.finished_at - record.created_at) if record.finished_at else "–"
 
@@ -192,7 +199,7 @@ class OperationRecordAdmin(ReadOnlyAdmin):
             found: OperationRecord = rows.get(pk=int(pk))
         except (OperationRecord.DoesNotExist, ValueError, OverflowError):
             raise Http404(
-                "There is no such operation, or it is about projects that you cannot see."
+                gettext("There is no such operation, or it is about projects that you cannot see.")
             ) from None
         return found
 
@@ -235,9 +242,9 @@ class OperationRecordAdmin(ReadOnlyAdmin):
             messages.error(request, str(error))
         else:
             if asked:
-                messages.success(request, "It stops after the batch that is being applied.")
+                messages.success(request, gettext("It stops after the batch that is being applied."))
             else:
-                messages.warning(request, "There was nothing left to cancel.")
+                messages.warning(request, gettext("There was nothing left to cancel."))
         query = request.GET.urlencode()
         return redirect(f"{_address(record)}?{query}" if query else _address(record))
 
@@ -246,7 +253,7 @@ class OperationRecordAdmin(ReadOnlyAdmin):
         record = self.visible(request, pk)
         if not record_page.may_undo(record, request.user):
             why_not = operations.why_not_undoable(record)
-            messages.error(request, why_not or "You have the right to undo it nowhere.")
+            messages.error(request, why_not or gettext("You have the right to undo it nowhere."))
             return redirect(_address(record))
         try:
             undone = operations.undo(
@@ -264,7 +271,7 @@ class OperationRecordAdmin(ReadOnlyAdmin):
         """CSV of all records that match the filters of the list's address."""
         form = RecordFilter(request)
         if not form.is_valid():
-            return HttpResponseBadRequest("The filters cannot be read.", content_type="text/plain")
+            return HttpResponseBadRequest(gettext("The filters cannot be read."), content_type="text/plain")
         rows = form.apply(self.get_queryset(request))
         return record_export.export_records(request, rows, dict(form.in_words()))
 

@@ -9,9 +9,12 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.functional import keep_lazy
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.text import capfirst
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -54,10 +57,10 @@ class PairsField(forms.CharField):
             name, colon, text = line.partition(":")
             if not colon:
                 raise ValidationError(
-                    _("Write each line as name: value; this one has no colon: %s") % line[:80]
+                    gettext("Write each line as name: value; this one has no colon: %s") % line[:80]
                 )
             if name.strip() in found:
-                raise ValidationError(_("%s stands there twice.") % name.strip()[:80])
+                raise ValidationError(gettext("%s stands there twice.") % name.strip()[:80])
             found[name.strip()] = text.strip()
         return found
 
@@ -86,16 +89,19 @@ def _field(declared: Schema, *, needed: bool) -> forms.Field:
     """`needed`: its type requires it, which the schema judges; a task of another type leaves it empty."""
     field = _plain_field(declared)
     if needed:
-        field.label = format_html(
-            '{} <span class="text-red-600 dark:text-red-500" aria-hidden="true">*</span>', field.label
-        )
+        field.label = _starred(field.label)
         field.widget.attrs["aria-required"] = "true"
     return field
 
 
+@keep_lazy(SafeString)
+def _starred(label: Any) -> SafeString:
+    return format_html('{} <span class="text-red-600 dark:text-red-500" aria-hidden="true">*</span>', label)
+
+
 def _plain_field(declared: Schema) -> forms.Field:
     words: dict[str, Any] = {
-        "label": capfirst(_(declared.get("title", ""))),
+        "label": capfirst(_(declared["title"])) if declared.get("title") else "",
         "help_text": _(declared.get("description", "")) if declared.get("description") else "",
         "required": False,
     }
@@ -165,4 +171,4 @@ def shown_for() -> dict[str, list[str]]:
 
 def help_of_code() -> dict[str, str]:
     """{type: what its code is}."""
-    return {runner.type: _(runner.code_is) if runner.code_is else "" for runner in registry.runners()}
+    return {runner.type: gettext(runner.code_is) if runner.code_is else "" for runner in registry.runners()}

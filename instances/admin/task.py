@@ -14,6 +14,8 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
@@ -63,7 +65,7 @@ class TaskAdmin(ScopedAdmin):
     list_filter = ("status", "task_type", "cycle_type", task_inner.InnerFilter)
     list_select_related = ("workflow__project", "resource_group", "owner", "calendar", "current_version")
     search_fields = ("name", "workflow__name", "=id")
-    search_help_text = "Name, workflow or id"
+    search_help_text = _("Name, workflow or id")
     sortable_by = ("name",)
     ordering = ("workflow__project__name", "workflow__name", "name")
     actions = (
@@ -97,7 +99,7 @@ class TaskAdmin(ScopedAdmin):
             },
         ),
         (
-            "What runs",
+            task_inner.WHAT_RUNS,
             {
                 "fields": (
                     "task_type",
@@ -109,7 +111,7 @@ class TaskAdmin(ScopedAdmin):
             },
         ),
         (
-            "Schedule",
+            _("Schedule"),
             {
                 "fields": (
                     ("cycle_type", "timezone"),
@@ -130,7 +132,7 @@ class TaskAdmin(ScopedAdmin):
             },
         ),
         (
-            "Running",
+            _("Running"),
             {
                 "fields": (
                     ("priority", "self_dependency"),
@@ -144,12 +146,12 @@ class TaskAdmin(ScopedAdmin):
                 )
             },
         ),
-        ("Versions", {"fields": ("note", "versions_list")}),
+        (_("Versions"), {"fields": ("note", "versions_list")}),
     )
 
     # The list
 
-    @admin.display(description="Status")
+    @admin.display(description=_("Status"))
     def status_cell(self, task: Task) -> SafeString:
         return task_inner.status_badge(task) if task.for_each_id else badge(TASK_LOOKS, task.status)
 
@@ -157,25 +159,25 @@ class TaskAdmin(ScopedAdmin):
     def type_cell(self, task: Task) -> SafeString:
         return type_cell(task.task_type)
 
-    @admin.display(description="Workflow")
+    @admin.display(description=_("Workflow"))
     def workflow_cell(self, task: Task) -> SafeString:
         address = reverse("admin:instances_workflow_change", args=(task.workflow_id,))
         return format_html(
             '<a class="wo-link" href="{}">{} / {}</a>', address, task.workflow.project, task.workflow
         )
 
-    @admin.display(description="Schedule")
+    @admin.display(description=_("Schedule"))
     def schedule_cell(self, task: Task) -> str:
         try:
             return describe(task.schedule())
         except (ScheduleError, ValueError) as error:
             return str(error)
 
-    @admin.display(description="Next due")
+    @admin.display(description=_("Next due"))
     def next_due_cell(self, task: Task) -> SafeString:
         return stamp(task.next_due_at if task.status == TaskStatus.SCHEDULING else None)
 
-    @admin.display(description="Version")
+    @admin.display(description=_("Version"))
     def version_cell(self, task: Task) -> Any:
         return f"v{task.current_version.number}" if task.current_version else NOTHING
 
@@ -201,7 +203,7 @@ class TaskAdmin(ScopedAdmin):
             for title, options in fieldsets
         ]
 
-    @admin.display(description="Owner")
+    @admin.display(description=_("Owner"))
     def owner_cell(self, task: Task) -> Any:
         return task.owner.get_username() if task.owner else NOTHING
 
@@ -218,15 +220,15 @@ class TaskAdmin(ScopedAdmin):
     def inner_list(self, task: Task) -> Any:
         return task_inner.inner_list(task) if task.pk else NOTHING
 
-    @admin.display(description="Code")
+    @admin.display(description=_("Code"))
     def code_text(self, task: Task) -> SafeString:
         return _code(task.code)
 
-    @admin.display(description="In words")
+    @admin.display(description=_("In words"))
     def schedule_words(self, task: Task) -> str:
-        return self.schedule_cell(task) if task.pk else "Shown once the task is saved."
+        return self.schedule_cell(task) if task.pk else gettext("Shown once the task is saved.")
 
-    @admin.display(description=f"Next {NEXT_RUNS} runs")
+    @admin.display(description=format_lazy(_("Next {number} runs"), number=NEXT_RUNS))
     def next_runs(self, task: Task) -> Any:
         if not task.pk:
             return NOTHING
@@ -238,12 +240,13 @@ class TaskAdmin(ScopedAdmin):
             (stamp(run.planned_time, task.timezone, named=True), stamp(run.data_time, task.timezone))
             for run in found
         ]
-        return (
-            format_html_join("", "{} <span class='wo-dim'>data time</span> {}<br>", rows)
-            or "The schedule has ended."
+        said = gettext("data time")
+        lines = ((planned, said, data_time) for planned, data_time in rows)
+        return format_html_join("", "{} <span class='wo-dim'>{}</span> {}<br>", lines) or gettext(
+            "The schedule has ended."
         )
 
-    @admin.display(description="Submitted versions")
+    @admin.display(description=_("Submitted versions"))
     def versions_list(self, task: Task) -> Any:
         if not task.pk:
             return NOTHING
@@ -253,13 +256,14 @@ class TaskAdmin(ScopedAdmin):
                 reverse("admin:instances_taskversion_change", args=(version.pk,)),
                 version.number,
                 stamp(version.created_at),
+                gettext("by"),
                 version.created_by or "WeOps",
                 version.note,
             )
             for version in versions
         ]
-        line = '<a class="wo-link" href="{}">v{}</a> {} <span class="wo-dim">by</span> {} {}<br>'
-        return format_html_join("", line, rows) or "Never submitted."
+        line = '<a class="wo-link" href="{}">v{}</a> {} <span class="wo-dim">{}</span> {} {}<br>'
+        return format_html_join("", line, rows) or gettext("Never submitted.")
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"owner": request.user.pk, **super().get_changeform_initial_data(request)}
@@ -282,7 +286,7 @@ class TaskAdmin(ScopedAdmin):
             return super().changeform_view(request, object_id, form_url, extra_context)
         except ValidationError as error:
             # Everything was checked by the forms under the same lock; whatever is left was changed by somebody else.
-            messages.error(request, "Nothing was saved. " + " ".join(error.messages))
+            messages.error(request, gettext("Nothing was saved. %(why)s") % {"why": " ".join(error.messages)})
             return HttpResponseRedirect(request.get_full_path())
 
     def render_change_form(
@@ -307,16 +311,18 @@ class TaskAdmin(ScopedAdmin):
         super().save_related(request, form, formsets, change)
         task = form.instance
         if "_draft" in request.POST and task.status == TaskStatus.OFFLINE:
-            messages.info(request, "Saved as a draft: it is not scheduled until it is submitted.")
+            messages.info(request, gettext("Saved as a draft: it is not scheduled until it is submitted."))
             return
         note = form.cleaned_data.get("note", "")
         version = definitions.submit(task, user=signed_in(request), note=note, source="admin")
         if task.for_each is None:
-            messages.info(request, f"Submitted: version {version.number} is scheduled.")
+            messages.info(
+                request, gettext("Submitted: version %(number)s is scheduled.") % {"number": version.number}
+            )
             return
         messages.info(
             request,
-            _(
+            gettext(
                 "Submitted: version %(number)s. A new step, or another order, holds once %(name)s is submitted."
             )
             % {"number": version.number, "name": task.for_each.name},
@@ -360,30 +366,30 @@ class TaskAdmin(ScopedAdmin):
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return self.has_right(request, Right.OPERATE)
 
-    @admin.action(description="Pause", permissions=["operate"])
+    @admin.action(description=_("Pause"), permissions=["operate"])
     def pause_tasks(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse | None:
         return task_steps.chosen_view(self, request, "pause", chosen)
 
-    @admin.action(description="Resume", permissions=["operate"])
+    @admin.action(description=_("Resume"), permissions=["operate"])
     def resume_tasks(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse | None:
         return task_steps.chosen_view(self, request, "resume", chosen)
 
-    @admin.action(description="Submit", permissions=["change"])
+    @admin.action(description=_("Submit"), permissions=["change"])
     def submit_tasks(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse | None:
         return task_steps.chosen_view(self, request, "submit", chosen)
 
-    @admin.action(description="Take offline", permissions=["change"])
+    @admin.action(description=_("Take offline"), permissions=["change"])
     def take_tasks_offline(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse | None:
         return task_steps.chosen_view(self, request, "offline", chosen)
 
-    @admin.action(description="Backfill", permissions=["operate"])
+    @admin.action(description=_("Backfill"), permissions=["operate"])
     def backfill_tasks(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse:
         ids = chosen.order_by("pk").values_list("pk", flat=True)[:MOST_TASKS]
         return redirect(
             f"{reverse('admin:instances_backfillplan_add')}?{urlencode({'tasks': list(ids)}, doseq=True)}"
         )
 
-    @admin.action(description="Change owner", permissions=["change"])
+    @admin.action(description=_("Change owner"), permissions=["change"])
     def change_owner_of_tasks(self, request: HttpRequest, chosen: QuerySet[Task]) -> HttpResponse | None:
         return task_steps.chosen_view(self, request, "owner", chosen)
 
@@ -423,6 +429,6 @@ class TaskVersionAdmin(ReadOnlyAdmin):
     readonly_fields = fields
     ordering = ("-id",)
 
-    @admin.display(description="Code")
+    @admin.display(description=_("Code"))
     def code_text(self, version: TaskVersion) -> SafeString:
         return _code(version.code)

@@ -21,7 +21,7 @@ _UPSTREAM = re.compile(r"dependencies-\d{1,6}-upstream")
 class NumbersField(SimpleArrayField):
     """Whole numbers separated by commas or spaces."""
 
-    def __init__(self, help_text: str) -> None:
+    def __init__(self, help_text: Any) -> None:
         super().__init__(
             forms.IntegerField(), required=False, help_text=help_text, widget=UnfoldAdminTextInputWidget()
         )
@@ -56,11 +56,11 @@ class TaskForm(forms.ModelForm):
         required=False,
         max_length=500,
         widget=UnfoldAdminTextInputWidget(),
-        help_text="What this version changes; shown in the list of versions.",
+        help_text=_("What this version changes; shown in the list of versions."),
     )
-    hours = NumbersField("Chosen hours 0-23, such as 2, 8; empty: every step.")
-    weekdays = NumbersField("1 = Monday to 7 = Sunday, such as 1, 5.")
-    month_days = NumbersField("1-31; -1 = last day.")
+    hours = NumbersField(_("Chosen hours 0-23, such as 2, 8; empty: every step."))
+    weekdays = NumbersField(_("1 = Monday to 7 = Sunday, such as 1, 5."))
+    month_days = NumbersField(_("1-31; -1 = last day."))
     months = NumbersField("1-12.")
     outputs = NamesField(
         _(

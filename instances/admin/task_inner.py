@@ -23,8 +23,10 @@ INNER_LOOKS: dict[str, Look] = {
     "offline": Look("grey", "cloud_off", _("Not in the DAG")),
     "draft": Look("slate", "edit_note", _("Draft: joins with the next submit")),
 }
+# Fieldsets are known by their titles: lazy texts are equal if what they say is.
+WHAT_RUNS = _("What runs")
 # Of no use to a task that something else starts.
-_NOT_OF_INNER = ("Schedule",)
+_NOT_OF_INNER = (_("Schedule"),)
 
 
 class InnerFilter(admin.SimpleListFilter):
@@ -61,7 +63,7 @@ def fieldsets(found: Any, request: HttpRequest, task: Task | None) -> Any:
     for title, options in found:
         fields = [one for one in options["fields"] if one != "for_each"]
         shown.append((title, {**options, "fields": fields}))
-        if title == "What runs" and task is not None and task.task_type == FOR_EACH:
+        if title == WHAT_RUNS and task is not None and task.task_type == FOR_EACH:
             shown.append((_("Inner tasks"), {"fields": ("inner_list",)}))
     return shown
 

@@ -12,6 +12,8 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from instances.admin.task_steps import ReasonForm
 from instances.engine.parameters import ParameterError
@@ -37,8 +39,10 @@ class RunForm(ReasonForm):
     data_time = forms.CharField(max_length=40)
     check_parents = forms.BooleanField(
         required=False,
-        label="Wait for its parents",
-        help_text="Otherwise it runs at once. What it depends on is shown as not checked; no parent is changed.",
+        label=_("Wait for its parents"),
+        help_text=_(
+            "Otherwise it runs at once. What it depends on is shown as not checked; no parent is changed."
+        ),
     )
 
     def __init__(self, task: Task, sent: Any, *, may_override: bool) -> None:
@@ -48,7 +52,7 @@ class RunForm(ReasonForm):
         self.broken = ""
         data_time = data_time_now(task, self.now)
         self.fields["data_time"].initial = plain_time(data_time, task.timezone)
-        self.fields["data_time"].label = f"Data time ({task.timezone})"
+        self.fields["data_time"].label = gettext("Data time (%(zone)s)") % {"zone": task.timezone}
         self.names = sorted(raw_parameters(task))
         for place, (name, value) in enumerate(self._values(data_time)):
             self.fields[f"parameter_{place}"] = forms.CharField(
@@ -85,15 +89,17 @@ class RunForm(ReasonForm):
         try:
             moment = dt.datetime.fromisoformat(text)
         except ValueError:
-            raise ValidationError("Write it as 2026-03-25 08:00:00.") from None
+            raise ValidationError(gettext("Write it as 2026-03-25 08:00:00.")) from None
         try:
             if moment.tzinfo is not None:
                 return moment.astimezone(dt.UTC)
             instant, exists = first_instant(zone(self.task.timezone), moment.replace(microsecond=0))
         except (ValueError, OverflowError):
-            raise ValidationError("There is no such time.") from None
+            raise ValidationError(gettext("There is no such time.")) from None
         if not exists:
-            raise ValidationError(f"The clocks of {self.task.timezone} skip that time.")
+            raise ValidationError(
+                gettext("The clocks of %(zone)s skip that time.") % {"zone": self.task.timezone}
+            )
         return instant
 
     def operation(self) -> RunOnce:
@@ -119,7 +125,7 @@ def run_view(task_admin: "TaskAdmin", request: HttpRequest, pk: int) -> HttpResp
         .first()
     )
     if task is None:
-        raise Http404("There is no such task.")
+        raise Http404(gettext("There is no such task."))
     held = access.rights(request.user, task.workflow.project)
     if Right.OPERATE not in held:
         raise PermissionDenied
@@ -135,7 +141,7 @@ def run_view(task_admin: "TaskAdmin", request: HttpRequest, pk: int) -> HttpResp
     context = {
         **task_admin.admin_site.each_context(request),
         "opts": task_admin.opts,
-        "title": f"Run {task.name} once",
+        "title": gettext("Run %(name)s once") % {"name": task.name},
         "task": task,
         "form": form,
         "back": back,
@@ -156,7 +162,11 @@ def _run(request: HttpRequest, form: RunForm) -> HttpResponse | None:
         form.add_error(None, outcome.message)
         return None
     new_life = outcome.record.options["new_life"]
-    said = "had run for this data time: it begins a new life" if new_life else "runs once"
-    messages.success(request, f"{outcome.name} {said}.")
+    said = (
+        gettext("%(name)s had run for this data time: it begins a new life.")
+        if new_life
+        else gettext("%(name)s runs once.")
+    )
+    messages.success(request, said % {"name": outcome.name})
     instance_id = outcome.record.items.values_list("instance_id", flat=True).get()
     return redirect("admin:instances_instance_change", instance_id)

@@ -18,6 +18,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from instances import task_operations
 from instances.admin.looks import TASK_LOOKS
@@ -54,7 +56,7 @@ class ReasonForm(forms.Form):
     """What every step asks for."""
 
     reason = forms.CharField(
-        label="Reason (kept in the operation record)",
+        label=_("Reason (kept in the operation record)"),
         required=False,
         max_length=MOST_REASON,
         widget=forms.Textarea(attrs={"rows": 2}),
@@ -74,7 +76,7 @@ class ResumeForm(ReasonForm):
 
 
 class OwnerForm(ReasonForm):
-    owner = forms.ModelChoiceField(User.objects.none(), label="New owner", empty_label="Choose")
+    owner = forms.ModelChoiceField(User.objects.none(), label=_("New owner"), empty_label=_("Choose"))
 
     field_order = ("owner", "reason")
 
@@ -85,14 +87,14 @@ class Step:
     `said`: of a task when it is done."""
 
     name: str
-    title: str
+    title: Any
     icon: str
     operation: type[TaskOperation]
     form: type[ReasonForm]
     make: Callable[[dict[str, Any]], TaskOperation]
     probe: TaskOperation
-    warning: str
-    said: str
+    warning: Any
+    said: Any
     danger: bool = False
 
 
@@ -101,59 +103,67 @@ STEPS = {
     for step in (
         Step(
             "pause",
-            "Pause",
+            _("Pause"),
             "pause_circle",
             Pause,
             StopForm,
             lambda sent: Pause(kill=sent["kill"]),
             Pause(),
-            "Nothing new is generated until it is resumed. Instances that exist go on, unless they are ended here.",
-            "paused: no new instances are generated",
+            _(
+                "Nothing new is generated until it is resumed. Instances that exist go on, unless they are ended here."
+            ),
+            _("paused: no new instances are generated"),
         ),
         Step(
             "resume",
-            "Resume",
+            _("Resume"),
             "play_circle",
             Resume,
             ResumeForm,
             lambda sent: Resume(generate_missed=sent["generate_missed"]),
             Resume(),
-            "Scheduled again from now on. What was planned during the pause is left out, unless it is chosen here.",
-            "scheduled again",
+            _(
+                "Scheduled again from now on. What was planned during the pause is left out, unless it is chosen here."
+            ),
+            _("scheduled again"),
         ),
         Step(
             "offline",
-            "Take offline",
+            _("Take offline"),
             "cloud_off",
             TakeOffline,
             StopForm,
             lambda sent: TakeOffline(kill=sent["kill"]),
             TakeOffline(),
-            "Its scheduling ends until it is submitted again. Instances that exist go on, unless they are ended here.",
-            "taken offline",
+            _(
+                "Its scheduling ends until it is submitted again. Instances that exist go on, unless they are ended here."
+            ),
+            _("taken offline"),
             danger=True,
         ),
         Step(
             "owner",
-            "Change owner",
+            _("Change owner"),
             "person_edit",
             ChangeOwner,
             OwnerForm,
             lambda sent: ChangeOwner(sent["owner"]),
             ChangeOwner(User()),
-            "Instances that have not ended go to the new owner, too; what has ended keeps the one that it had.",
-            "given to the new owner",
+            _(
+                "Instances that have not ended go to the new owner, too; what has ended keeps the one that it had."
+            ),
+            _("given to the new owner"),
         ),
         Step(
             "submit",
-            "Submit",
+            _("Submit"),
             "upload",
             Submit,
             ReasonForm,
             lambda sent: Submit(),
             Submit(),
-            "What is saved becomes the current version, and the task is scheduled from now on.",
-            "submitted and scheduled",
+            _("What is saved becomes the current version, and the task is scheduled from now on."),
+            _("submitted and scheduled"),
         ),
     )
 }
@@ -176,7 +186,7 @@ def task_view(task_admin: "TaskAdmin", request: HttpRequest, pk: int, name: str)
         .first()
     )
     if task is None or name not in BUTTONS:
-        raise Http404("There is no such task or step.")
+        raise Http404(gettext("There is no such task or step."))
     if STEPS[name].operation.right not in access.rights(request.user, task.workflow.project):
         raise PermissionDenied
     return _Page(task_admin, request, STEPS[name], [task]).answer(sent=request.method == "POST")
@@ -185,12 +195,11 @@ def task_view(task_admin: "TaskAdmin", request: HttpRequest, pk: int, name: str)
 def list_view(task_admin: "TaskAdmin", request: HttpRequest, name: str) -> HttpResponse:
     """POST carries the step out on the tasks that its page showed (`ids`, separated by commas)."""
     if name not in STEPS:
-        raise Http404("There is no such step.")
+        raise Http404(gettext("There is no such step."))
     words = [word for word in request.POST.get("ids", "").split(",") if word]
     if not words or len(words) > MOST or not all(word.isdecimal() and len(word) <= 18 for word in words):
-        return HttpResponseBadRequest(
-            f"Choose 1 to {MOST:,} tasks by their ids, separated by commas.", content_type="text/plain"
-        )
+        said = gettext("Choose 1 to %(most)s tasks by their ids, separated by commas.")
+        return HttpResponseBadRequest(said % {"most": f"{MOST:,}"}, content_type="text/plain")
     rows = task_admin.get_queryset(request).filter(pk__in=[int(word) for word in words])
     return _Page(task_admin, request, STEPS[name], _in_order(rows), request.POST.get("query", "")).answer(
         sent=True
@@ -203,7 +212,11 @@ def chosen_view(
     """What an action of the list leads to: the page of the step for the chosen tasks."""
     tasks = _in_order(chosen, MOST + 1)
     if len(tasks) > MOST:
-        messages.error(request, f"At most {MOST:,} tasks at once; narrow the list by its filters.")
+        messages.error(
+            request,
+            gettext("At most %(most)s tasks at once; narrow the list by its filters.")
+            % {"most": f"{MOST:,}"},
+        )
         return None
     return _Page(task_admin, request, STEPS[name], tasks, request.GET.urlencode()).answer(sent=False)
 
@@ -273,9 +286,13 @@ class _Page:
                 task_id__in=[task.pk for task in self.allowed], state__in=sources(Operation.TERMINATE)
             )
             count = capped(capped_count(rows), COUNT_CAP)
-            form.fields["kill"].label = f"Terminate the instances that have not ended: {count} now"
+            form.fields["kill"].label = gettext(
+                "Terminate the instances that have not ended: %(count)s now"
+            ) % {"count": count}
         elif isinstance(form, ResumeForm):
-            form.fields["generate_missed"].label = f"Generate what was missed: {self.missed_words}"
+            form.fields["generate_missed"].label = gettext("Generate what was missed: %(instances)s") % {
+                "instances": self.missed_words
+            }
         elif isinstance(form, OwnerForm):
             projects = {task.workflow.project_id for task in self.tasks}
             owners = task_operations.possible_owners(projects).values("pk")
@@ -289,7 +306,12 @@ class _Page:
     def missed_words(self) -> str:
         count = sum(one.count for one in self.missed.values())
         more = len(self.missed) < len(self.allowed) or any(one.more for one in self.missed.values())
-        return f"{'more than ' if more else ''}{count:,} instance{'' if count == 1 else 's'}"
+        said = (
+            ngettext("more than %(count)s instance", "more than %(count)s instances", count)
+            if more
+            else ngettext("%(count)s instance", "%(count)s instances", count)
+        )
+        return said % {"count": f"{count:,}"}
 
     def row(self, task: Task) -> dict[str, Any]:
         missed = self.missed.get(task.pk)
@@ -323,15 +345,21 @@ class _Page:
         done = [outcome for outcome in outcomes if outcome.done]
         refused = [outcome.message for outcome in outcomes if not outcome.done]
         if done:
-            who = done[0].name if len(done) == 1 else f"{len(done):,} tasks"
+            tasks = ngettext("%(count)s task", "%(count)s tasks", len(done)) % {"count": f"{len(done):,}"}
+            who = done[0].name if len(done) == 1 else tasks
             messages.success(self.request, f"{who}: {self.step.said}.")
         for kill in sorted(
             {outcome.record.options.get("kill") for outcome in done if outcome.record} - {None}
         ):
             address = reverse("admin:instances_operationrecord_change", args=(kill,))
-            link = '<a href="{}">Operation #{}</a> terminates the instances that have not ended.'
-            messages.info(self.request, format_html(link, address, kill))
+            link = gettext(
+                '<a href="{address}">Operation #{id}</a> terminates the instances that have not ended.'
+            )
+            messages.info(self.request, format_html(link, address=address, id=kill))
         if refused:
-            more = f" And {len(refused) - MOST_SAID:,} more." if len(refused) > MOST_SAID else ""
-            head = "" if len(outcomes) == 1 else f"{len(refused):,} refused. "
-            messages.warning(self.request, f"{head}{' '.join(refused[:MOST_SAID])}{more}")
+            said = refused[:MOST_SAID]
+            if len(outcomes) > 1:
+                said.insert(0, gettext("%(count)s refused.") % {"count": f"{len(refused):,}"})
+            if len(refused) > MOST_SAID:
+                said.append(gettext("And %(count)s more.") % {"count": f"{len(refused) - MOST_SAID:,}"})
+            messages.warning(self.request, " ".join(said))

@@ -7,6 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from instances.admin.looks import state_badge
@@ -115,7 +116,7 @@ def view(model_admin: "InstanceAdmin", request: HttpRequest, pk: int, number: in
     instance = model_admin.visible(request, pk)
     found = traversals.drawn(instance.pk, number) if number < 2**31 else None
     if found is None:
-        raise Http404("There is no such traversal.")
+        raise Http404(gettext("There is no such traversal."))
     context = {
         **model_admin.admin_site.each_context(request),
         "opts": model_admin.opts,

@@ -15,9 +15,10 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadReque
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
 
 from instances.admin.dependency_inline import Choices, choices_of
-from instances.admin.looks import state_badge
+from instances.admin.looks import STATE_LOOKS, state_badge
 from instances.admin.waits_form import DraftForm, MomentForm, Row, saved_rows, sent_rows
 from instances.definition_rules import dependency_faults
 from instances.engine.dependencies import Required, problem, required, scopes
@@ -31,7 +32,7 @@ from instances.engine.schedule import (
     first_data_time,
     previous_data_time,
 )
-from instances.engine.states import LABELS, SelfDependency, State
+from instances.engine.states import SelfDependency
 from instances.engine.zone import TICK, first_instant, zone
 from instances.models import Task
 from weops.console.present import plain_time, stamp
@@ -117,7 +118,9 @@ def view(admin: "TaskAdmin", request: HttpRequest, pk: int | None) -> HttpRespon
         else:
             rows = saved_rows(task, user) if pk else []
     except ValueError:
-        return HttpResponseBadRequest("These are no rows of dependencies.", content_type="text/plain")
+        return HttpResponseBadRequest(
+            gettext("These are no rows of dependencies."), content_type="text/plain"
+        )
     moment = MomentForm(request.GET)
     problems += [str(error) for of_field in moment.errors.values() for error in of_field]
     local = moment.local() if moment.is_valid() else None
@@ -128,7 +131,9 @@ def view(admin: "TaskAdmin", request: HttpRequest, pk: int | None) -> HttpRespon
     context = {
         **admin.admin_site.each_context(request),
         "opts": admin.opts,
-        "title": f"What {task.name} waits for" if pk else "What a new task would wait for",
+        "title": gettext("What %(name)s waits for") % {"name": task.name}
+        if pk
+        else gettext("What a new task would wait for"),
         "task": task,
         "form": moment,
         "page": page,
@@ -137,7 +142,7 @@ def view(admin: "TaskAdmin", request: HttpRequest, pk: int | None) -> HttpRespon
 
 
 def _nothing() -> Task:
-    raise Http404("There is no such task.")
+    raise Http404(gettext("There is no such task."))
 
 
 def _with_choices(task: Task, rows: Sequence[Row]) -> Page:
@@ -164,14 +169,14 @@ def _build(task: Task, rows: Sequence[Row], local: dt.datetime | None, now: dt.d
     page.problems = dependency_faults(task, good)
     data_time = _data_time(schedule, local, now)
     if data_time is None:
-        page.problems.append("This schedule has no data time from then on.")
+        page.problems.append(gettext("This schedule has no data time from then on."))
         return page
     _place_in_time(page, schedule, data_time)
     found = [_required(row, schedule, data_time, group) for row, group in zip(rows, page.groups, strict=True)]
     owners = [row.dependency.upstream for row in rows]
     previous = _previous(task, schedule, data_time)
     if previous is not None:
-        name = "Its own previous data time (self-dependency orderly)"
+        name = gettext("Its own previous data time (self-dependency orderly)")
         page.groups.append(Group(None, name, zone=schedule.timezone, scope="orderly"))
         found.append((previous,))
         owners.append(task)
@@ -209,7 +214,7 @@ def _place_in_time(page: Page, schedule: Schedule, data_time: dt.datetime) -> No
 def _group(task: Task, row: Row) -> Group:
     dependency, upstream = row.dependency, row.dependency.upstream
     if row.hidden:
-        return Group(row.place, "A task of another project that you cannot see")
+        return Group(row.place, gettext("A task of another project that you cannot see"))
     cycles = Cycle(task.cycle_type), Cycle(upstream.cycle_type)
     effective = dependency.scope or scopes(*cycles)[0]
     known = SCOPES.get(effective)
@@ -274,9 +279,9 @@ def _fill(group: Group, owner: Task, found: Sequence[Required], known: dict[Key,
     for place, one in enumerate(found[:MOST_LOOKED_UP]):
         instance = known.get((owner.pk, one.data_time))
         if instance is not None:
-            counts[LABELS[State(instance.state)].lower()] += 1
+            counts[str(STATE_LOOKS[instance.state].text).lower()] += 1
         else:
-            counts["not generated yet" if one.exists else "never come"] += 1
+            counts[gettext("not generated yet") if one.exists else gettext("never come")] += 1
         if place < MOST_SHOWN:
             group.lines.append(_line(one, owner.timezone, instance))
     group.more = len(found) - len(group.lines)
@@ -293,7 +298,13 @@ def _line(one: Required, in_zone: str, instance: Existing | None) -> Line:
 def _summary(total: int, counts: Counter[str]) -> str:
     """ "24 instances: 20 success, 3 not generated yet, 1 never come"."""
     if not total:
-        return "Nothing to wait for: its schedule has no data time there."
-    of = f", of the first {MOST_LOOKED_UP:,}" if total > MOST_LOOKED_UP else ""
-    named = ", ".join(f"{count:,} {words}" for words, count in counts.most_common())
-    return f"{total:,} {'instance' if total == 1 else 'instances'}{of}: {named}"
+        return gettext("Nothing to wait for: its schedule has no data time there.")
+    values = {
+        "total": f"{total:,}",
+        "most": f"{MOST_LOOKED_UP:,}",
+        "named": ", ".join(f"{count:,} {words}" for words, count in counts.most_common()),
+    }
+    if total > MOST_LOOKED_UP:
+        return gettext("%(total)s instances, of the first %(most)s: %(named)s") % values
+    said = ngettext("%(total)s instance: %(named)s", "%(total)s instances: %(named)s", total)
+    return said % values

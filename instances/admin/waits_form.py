@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import QueryDict
+from django.utils.translation import gettext
 
 from instances.admin.task_form import NumbersField
 from instances.models import Dependency, Task
@@ -47,7 +48,7 @@ class MomentForm(forms.Form):
     def clean_date(self) -> dt.date | None:
         date: dt.date | None = self.cleaned_data["date"]
         if date is not None and not 1970 <= date.year <= 2200:
-            raise forms.ValidationError("Choose a date between 1970 and 2200.")
+            raise forms.ValidationError(gettext("Choose a date between 1970 and 2200."))
         return date
 
     def local(self) -> dt.datetime | None:
@@ -107,7 +108,7 @@ def sent_rows(sent: QueryDict, task: Task, user: User | AnonymousUser) -> list[R
     """
     lists = [sent.getlist(name) for name in ("row", "upstream", "scope", "offsets")]
     if len({len(one) for one in lists}) > 1 or len(lists[0]) > MOST_ROWS:
-        raise ValueError("These are no rows of dependencies.")
+        raise ValueError(gettext("These are no rows of dependencies."))
     found = _visible([int(upstream) for upstream in lists[1]], user)
     rows: list[Row] = []
     for place, upstream, scope, offsets in zip(*lists, strict=True):

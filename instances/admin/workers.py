@@ -4,6 +4,8 @@ from django.contrib import admin
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from instances.insight.workers import ALIVE
 from instances.models import WorkerProcess
@@ -11,9 +13,9 @@ from weops.console.present import Look, badge, span, stamp
 from weops.console.scoped import ReadOnlyAdmin
 
 _WORKERS = {
-    "alive": Look("green", "check_circle", "Alive"),
-    "stopping": Look("amber", "logout", "Stopping"),
-    "silent": Look("red", "error", "Silent"),
+    "alive": Look("green", "check_circle", _("Alive")),
+    "stopping": Look("amber", "logout", _("Stopping")),
+    "silent": Look("red", "error", _("Silent")),
 }
 
 
@@ -27,22 +29,23 @@ class WorkerProcessAdmin(ReadOnlyAdmin):
     fields = ("name", "life_cell", ("host", "pid"), "busy_cell", ("started_cell", "seen_cell"))
     readonly_fields = ("name", "life_cell", "host", "pid", "busy_cell", "started_cell", "seen_cell")
 
-    @admin.display(description="State")
+    @admin.display(description=_("State"))
     def life_cell(self, worker: WorkerProcess) -> SafeString:
         silent = timezone.now() - worker.seen_at
         word = "silent" if silent > ALIVE else "stopping" if worker.stopping else "alive"
-        return badge(_WORKERS, word, title=f"Last seen {span(silent)} ago")
+        return badge(_WORKERS, word, title=gettext("Last seen %(time)s ago") % {"time": span(silent)})
 
-    @admin.display(description="Threads busy")
+    @admin.display(description=_("Threads busy"))
     def busy_cell(self, worker: WorkerProcess) -> SafeString:
         share = min(100, round(100 * worker.busy / worker.slots)) if worker.slots else 0
-        meter = '<span class="wo-meter" aria-hidden="true"><span style="width:{}%"></span></span>{} of {}'
-        return format_html(meter, share, worker.busy, worker.slots)
+        meter = '<span class="wo-meter" aria-hidden="true"><span style="width:{}%"></span></span>{}'
+        said = gettext("%(number)s of %(total)s") % {"number": worker.busy, "total": worker.slots}
+        return format_html(meter, share, said)
 
-    @admin.display(description="Started")
+    @admin.display(description=_("Started"))
     def started_cell(self, worker: WorkerProcess) -> SafeString:
         return stamp(worker.started_at)
 
-    @admin.display(description="Last seen")
+    @admin.display(description=_("Last seen"))
     def seen_cell(self, worker: WorkerProcess) -> SafeString:
         return stamp(worker.seen_at)
