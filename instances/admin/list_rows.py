@@ -67,4 +67,4 @@ def _opening(key: str) -> SafeString:
 def _shown(value: Any) -> str:
     if isinstance(value, int):
         value = localize(value)
-    return NOTHING if value is None else conditional_escape(value)
+    return conditional_escape(NOTHING if value is None else value)
