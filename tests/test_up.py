@@ -357,7 +357,7 @@ def test_configuration_is_what_supervisord_reads(
     (awkward / "logs").mkdir(parents=True)
     monkeypatch.chdir(awkward)
     path = awkward / "supervisord.conf"
-    path.write_text(supervision.configuration(port=8123, workers=3, slots=5))
+    path.write_text(supervision.configuration(port=8123, workers=3, slots=5, webs=2))
     options = ServerOptions()
     options.realize(["-n", "-c", str(path)])
     programs = {
@@ -365,7 +365,7 @@ def test_configuration_is_what_supervisord_reads(
     }
     assert sorted(programs) == ["beat", "control", "web", "worker1", "worker2", "worker3"]
     assert "weops.process worker --slots 5 --name worker2" in programs["worker2"].command
-    assert "--port 8123" in programs["web"].command
+    assert "--port 8123 --workers 2 " in programs["web"].command
     assert programs["web"].stdout_logfile == "logs/web.log"
     assert all(program.stopasgroup and program.killasgroup for program in programs.values())
 

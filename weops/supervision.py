@@ -47,18 +47,24 @@ killasgroup=true
 _COMMAND = 'cd "$WEOPS_PROJECT" && exec "$WEOPS_PYTHON" -I -S "$WEOPS_LAUNCH" die=15 -- "$WEOPS_PYTHON" -m '
 
 
-def configuration(*, port: int, workers: int, slots: int) -> str:
-    """The text of supervisord.conf: `workers` processes of `slots` threads, web on 127.0.0.1:`port`."""
-    web = (
-        f"uvicorn weops.asgi:application --host 127.0.0.1 --port {port} --workers 1 --lifespan off "
+def web_server(port: int, processes: int = 1) -> str:
+    """What serves the pages on 127.0.0.1:`port`, as `python -m` takes it."""
+    # A process is ended and started anew if it says nothing for so long: a busy machine must not look like a dead process.
+    patience = " --timeout-worker-healthcheck 30" if processes > 1 else ""
+    return (
+        f"uvicorn weops.asgi:application --host 127.0.0.1 --port {port} --workers {processes}{patience} --lifespan off "
         "--no-access-log --timeout-graceful-shutdown 5"
     )
+
+
+def configuration(*, port: int, workers: int, slots: int, webs: int = 1) -> str:
+    """The text of supervisord.conf: `workers` processes of `slots` threads, web in `webs` processes on 127.0.0.1:`port`."""
     worker = f"weops.process worker --slots {slots} --name worker%(process_num)d"
     # As root it warns unless told that this is meant.
     user = "user=root\n" if os.geteuid() == 0 else ""
     return _HEAD.replace("{user}\n", user + "\n") + "".join(
         [
-            _program("web", web, stop_seconds=10),
+            _program("web", web_server(port, webs), stop_seconds=10),
             _program("worker", worker, stop_seconds=30, count=workers),
             _program("control", "weops.process control", stop_seconds=20),
             _program("beat", "weops.process beat", stop_seconds=10),

@@ -78,8 +78,8 @@ class Alarm:
 class Stack:
     """Everything that one `make up` starts, in its order, and stops, in the reverse."""
 
-    def __init__(self, home: Path, port: int, workers: int, slots: int) -> None:
-        self.home, self.port, self.workers, self.slots = home, port, workers, slots
+    def __init__(self, home: Path, port: int, workers: int, slots: int, webs: int) -> None:
+        self.home, self.port, self.workers, self.slots, self.webs = home, port, workers, slots, webs
         self.services = Services(home)
         self.alarm = Alarm()
         self.supervisor: subprocess.Popen[bytes] | None = None
@@ -130,7 +130,9 @@ class Stack:
 
     def _start_programs(self) -> None:
         path = self.home / "supervisord.conf"
-        text = supervision.configuration(port=self.port, workers=self.workers, slots=self.slots)
+        text = supervision.configuration(
+            port=self.port, workers=self.workers, slots=self.slots, webs=self.webs
+        )
         path.write_text(text, encoding="utf-8")
         self._log_start = self._log_size()
         self.supervisor = subprocess.Popen(
@@ -270,11 +272,12 @@ def up() -> int:
     port = read_port()
     workers = env.integer("WEOPS_WORKERS", min(cores(), 8), least=1)
     slots = env.integer("WEOPS_WORKER_SLOTS", 8, least=1)
+    webs = env.integer("WEOPS_WEB_PROCESSES", 1, least=1)
     home = bootstrap.home_folder()
     with bootstrap.hold(home, "make up", f"http://127.0.0.1:{port}/admin/"):
         processes.adopt_orphans()
         (home / "logs").mkdir(mode=0o700, exist_ok=True)
-        return Stack(home, port, workers, slots).run()
+        return Stack(home, port, workers, slots, webs).run()
 
 
 def down() -> int:

@@ -25,7 +25,7 @@ _CONTROL = r"[\x01-\x08\x0b-\x1f\x7f]"
 
 # Name -> SQL; None: a text that people write.
 _FREE = ("error_message", "owner_name")
-_SQL: dict[str, str] = {
+COLUMNS: dict[str, str] = {
     "id": "i.id",
     "project": "i.project_id",
     "project_name": "p.name",
@@ -51,13 +51,13 @@ _SQL: dict[str, str] = {
     "error_code": "i.error_code",
     "error_message": "i.error_message",
 }
-FIELDS = tuple(_SQL)
+FIELDS = tuple(COLUMNS)
 # What is read of the instance itself, whatever the fields: the joins and the order need most of it.
 _READ = tuple(dict.fromkeys([
-    *(sql.removeprefix("i.") for sql in _SQL.values() if sql.startswith("i.")), "owner_id", "resource_group_id"
+    *(sql.removeprefix("i.") for sql in COLUMNS.values() if sql.startswith("i.")), "owner_id", "resource_group_id"
 ]))  # fmt: skip
 # Small tables: few rows that every portion finds in memory.
-_FROM = """
+JOINED = """
 FROM ({rows}) i({read}) JOIN instances_task t ON t.id = i.task_id JOIN projects_project p ON p.id = i.project_id
 JOIN instances_workflow w ON w.id = i.workflow_id JOIN projects_resourcegroup g ON g.id = i.resource_group_id
 LEFT JOIN auth_user u ON u.id = i.owner_id ORDER BY i.data_time DESC, i.id DESC
@@ -100,7 +100,7 @@ class _Copy:
             sql, values = rows.values_list(*_READ)[:PORTION].query.sql_with_params()
         except EmptyResultSet:
             return [], None
-        source = _FROM.replace("{rows}", sql).replace("{read}", ", ".join(_READ))
+        source = JOINED.replace("{rows}", sql).replace("{read}", ", ".join(_READ))
         statement = self._statement.replace("{source}", source)
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{SECONDS}s"])
@@ -111,7 +111,7 @@ class _Copy:
 
 
 def _cell(name: str, kind: str) -> str:
-    sql = _SQL[name]
+    sql = COLUMNS[name]
     if kind != "csv" or name not in _FREE:
         return sql
     risky, control = _RISKY.replace("'", "''"), _CONTROL

@@ -31,9 +31,12 @@ from instances.operations.acknowledging import acknowledgements
 from instances.reading import page_ids
 from weops.api.filtering import FormFilters
 from weops.api.pagination import Keyset
-from weops.api.views import LIST_SECONDS, SOURCE, Rows, number, user_of
-from weops.console.folders import folder_paths
+from weops.api.prepared import Prepared
+from weops.api.views import LIST_SECONDS, SOURCE, Rows, number, read, user_of
+from weops.console.folders import PATH_OF_FOLDER, folder_paths
 from weops.console.paging import time_limit
+from weops.projects import access
+from weops.projects.access import Right
 
 READ = ("get", "head", "options")
 # The columns of related rows that are shown; code and parameters of tasks may be large.
@@ -68,8 +71,23 @@ class Instances(Rows):
     slow = True
     http_method_names = READ
 
+    prepared = Prepared(
+        Instance.objects.annotate(folder_path=PATH_OF_FOLDER),
+        shapes.InstanceDetailSerializer,
+        reads=("start_time", "end_time", "error_code", "error_message", "overrides", "task_id", "project_id"),
+    )
+
     def get_serializer_class(self) -> Any:
         return shapes.InstanceSerializer if self.action == "list" else shapes.InstanceDetailSerializer
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.query_params:
+            return super().retrieve(request, *args, **kwargs)
+        row = self.prepared.find(int(kwargs["pk"]))
+        if row is None or Right.VIEW not in access.rights(user_of(request), row.project_id):
+            raise Http404
+        row.is_acknowledged = bool(row.error_code) and row.pk in acknowledgements([row.pk])
+        return read(request, self.prepared.show(row))
 
     def decorate(self, page: list[Any]) -> list[Any]:
         paths = folder_paths(instance.folder_id for instance in page)

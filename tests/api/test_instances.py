@@ -10,9 +10,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
+from instances.api.instance_serializers import InstanceDetailSerializer
 from instances.models import Edge, LogChunk, OperationRecord
 from tests.admin.rows import HOSTILE, make_execution, make_instance
-from tests.factories import DANA, EVE, OMAR, SUSAN, VERA, make_task
+from tests.factories import DANA, EVE, OMAR, SUSAN, VERA, make_secret, make_task
+from weops.projects.models import Folder
 
 Api = Callable[..., APIClient]
 LIST = "/api/v1/instances/"
@@ -123,6 +125,39 @@ def test_detail_explains_the_error_and_has_an_etag(world: SimpleNamespace, api: 
     failed.error_message = "changed"
     failed.save(update_fields=["error_message"])
     assert client.get(f"{LIST}{failed.pk}/", HTTP_IF_NONE_MATCH=answer["ETag"]).status_code == 200
+
+
+def test_the_quick_way_shows_what_the_serializer_says(world: SimpleNamespace, api: Api) -> None:
+    """Detail reads columns instead of objects; the list and `fields=` make objects. Both must say the same."""
+    ours = world.ours
+    below = Folder.objects.create(project=ours.project, parent=ours.task.folder, name="below")
+    ours.task.secrets.add(make_secret(ours.project, "TOKEN", "hunter2hunter2"))
+    rows = [
+        ours.instance,
+        make_instance(ours.task, "success", after=1, folder=below, owner=world.cast[DANA]),
+        make_instance(
+            ours.task, "failed", after=2, error_code="EXIT_NONZERO", error_message=HOSTILE, folder=None
+        ),
+        make_instance(ours.task, "wait_run", after=3, overrides={"a": "hunter2hunter2", "b": [1, None]}),
+        make_instance(ours.task, "wait_upstream", after=4, frozen_at="2026-03-01T00:00:00Z"),
+    ]
+    client = api(VERA)
+    client.post("/api/v1/operations/run/", {"kind": "acknowledge", "instances": [rows[2].pk]}, format="json")
+    every = ",".join(InstanceDetailSerializer().fields)
+    for row in rows:
+        quick = client.get(f"{LIST}{row.pk}/")
+        assert quick.json() == client.get(f"{LIST}{row.pk}/", {"fields": every}).json()
+        assert list(quick.json()) == every.split(",")
+        assert b"hunter2" not in quick.content
+    assert client.get(f"{LIST}{rows[1].pk}/").json()["folder_path"] == "ours_folder/below"
+
+
+def test_an_instance_by_a_token_is_two_queries(world: SimpleNamespace, api: Api) -> None:
+    client = api(VERA)
+    client.get(f"{LIST}{world.ours.instance.pk}/")
+    with CaptureQueriesContext(connection) as seen:
+        assert client.get(f"{LIST}{world.ours.instance.pk}/").status_code == 200
+    assert len(seen) == 2, seen.captured_queries
 
 
 def test_why_and_history_and_lineage(world: SimpleNamespace, api: Api) -> None:

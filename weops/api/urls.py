@@ -15,7 +15,10 @@ from weops.projects.api import views as projects
 # have no addresses, do without REST framework in their memory.
 _REGISTERED = (problems, schema_extensions)
 
+# Looked through in this order: what is asked for most comes first.
 _NOUNS = (
+    ("instances", instance_views.Instances),
+    ("executions", instance_views.Executions),
     ("projects", projects.Projects),
     ("members", projects.Members),
     ("folders", projects.Folders),
@@ -29,8 +32,6 @@ _NOUNS = (
     ("tasks", task_views.Tasks),
     ("versions", task_views.Versions),
     ("dependencies", task_views.Dependencies),
-    ("instances", instance_views.Instances),
-    ("executions", instance_views.Executions),
     (r"operations/(?P<operation>[0-9]{1,18})/outcomes", operation_views.Outcomes),
     ("operations", operation_views.Operations),
     (r"backfills/(?P<plan>[0-9]{1,18})/runs", backfill_views.BackfillRuns),

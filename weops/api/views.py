@@ -148,10 +148,10 @@ class Rows(Listed):
         """Filters are for lists; what a list leaves out by default has an address all the same."""
         return queryset if self.detail else super().filter_queryset(queryset)
 
-    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         self._check_parameters({"fields"})
         (row,) = self.decorate([self.get_object()])
-        return tagged(request, self._read(row))
+        return read(request, self._read(row))
 
     def _read(self, row: Any) -> Any:
         kind = self.get_serializer_class()
@@ -261,16 +261,27 @@ def read_body(kind: type[serializers.Serializer], request: Request) -> Any:
 
 
 def etag(data: Any) -> str:
-    return f'"{hashlib.sha256(JSONRenderer().render(data)).hexdigest()[:32]}"'
+    return _tag(JSONRenderer().render(data))
+
+
+def _tag(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
 def tagged(request: Request, data: Any, code: int = 200) -> Response:
-    """An answer with its ETag; 304 without a body for who has it already."""
-    tag = etag(data)
-    known = [one.strip().removeprefix("W/") for one in request.headers.get("If-None-Match", "").split(",")]
-    if request.method in ("GET", "HEAD") and (tag in known or known == ["*"]):
-        return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": tag})
-    return Response(data, status=code, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
+    """The answer to a change, with the ETag of what it made."""
+    return Response(data, status=code, headers={"ETag": etag(data), "Cache-Control": "private, no-cache"})
+
+
+def read(request: Request, data: Any) -> HttpResponse:
+    """An answer with its ETag; 304 without a body for who has it already. The bytes that are tagged are those that are sent."""
+    body = JSONRenderer().render(data)
+    headers = {"ETag": _tag(body), "Cache-Control": "private, no-cache"}
+    given = request.META.get("HTTP_IF_NONE_MATCH", "")
+    known = [one.strip().removeprefix("W/") for one in given.split(",")] if given else []
+    if headers["ETag"] in known or known == ["*"]:
+        return HttpResponse(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": headers["ETag"]})
+    return HttpResponse(body, content_type="application/json", headers=headers)
 
 
 def not_found(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

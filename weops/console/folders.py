@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from django.db import connection
+from django.db.models import F, Func, TextField
 
 _PATHS = """
 WITH RECURSIVE up (leaf, parent, path, depth) AS (
@@ -13,6 +14,18 @@ WITH RECURSIVE up (leaf, parent, path, depth) AS (
 )
 SELECT DISTINCT ON (leaf) leaf, path FROM up ORDER BY leaf, depth DESC
 """
+
+_PATH_OF = """
+(WITH RECURSIVE up (parent, path, depth) AS (
+    SELECT parent_id, name::text, 1 FROM projects_folder WHERE id = %(expressions)s
+    UNION ALL
+    SELECT f.parent_id, f.name || '/' || up.path, up.depth + 1
+    FROM up JOIN projects_folder f ON f.id = up.parent WHERE up.depth < 50
+)
+SELECT coalesce((SELECT path FROM up ORDER BY depth DESC LIMIT 1), ''))
+"""
+# The path of one row's `folder`, within the row's own query; empty without one.
+PATH_OF_FOLDER = Func(F("folder_id"), template=_PATH_OF, output_field=TextField())
 
 
 def folder_paths(ids: Iterable[int | None]) -> dict[int, str]:

@@ -83,9 +83,14 @@ def rights_by_project(user: AnyUser) -> dict[int, frozenset[Right]]:
         return {}
     known: dict[int, frozenset[Right]] | None = getattr(user, "_rights_by_project", None)
     if known is None:
-        roles = Member.objects.filter(user=user).values_list("project_id", "role")
-        known = {project_id: RIGHTS.get(role, NO_RIGHT) for project_id, role in roles}
-        user._rights_by_project = known  # type: ignore[attr-defined]
+        known = remember(user, Member.objects.filter(user=user).values_list("project_id", "role"))
+    return known
+
+
+def remember(user: AnyUser, roles: Iterable[tuple[int, str]]) -> dict[int, frozenset[Right]]:
+    """Keeps all memberships of `user`, (project id, role) each, for whoever asks for rights later."""
+    known = {project_id: RIGHTS.get(role, NO_RIGHT) for project_id, role in roles}
+    user._rights_by_project = known  # type: ignore[union-attr]
     return known
 
 
