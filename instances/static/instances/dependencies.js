@@ -41,7 +41,7 @@ document.addEventListener("DOMContentLoaded", () => {
       const chosen = select.value;
       select.replaceChildren(document.importNode(choices.content, true));
       if (![...select.options].some((option) => option.value === chosen)) {
-        select.add(new Option(`${chosen} (not for these cycles)`, chosen));
+        select.add(new Option(panel.dataset.strange.replace("%s", () => chosen), chosen));
       }
       select.value = chosen;
     });
@@ -54,12 +54,12 @@ document.addEventListener("DOMContentLoaded", () => {
       const answer = await fetch(`${panel.dataset.address}?${question()}`, {
         credentials: "same-origin", headers: { "X-Requested-With": "fetch" }, signal: present.signal,
       });
-      if (!answer.ok) { throw new Error(`the server answered ${answer.status}`); }
+      if (!answer.ok) { throw new Error(`HTTP ${answer.status}`); }
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       found.replaceChildren(...document.importNode(page.body, true).childNodes);
       offer();
     } catch (error) {
-      if (error.name !== "AbortError") { found.textContent = `This cannot be shown now: ${error.message}.`; }
+      if (error.name !== "AbortError") { found.textContent = panel.dataset.failed.replace("%s", () => error.message); }
     }
   }
   const soon = () => { window.clearTimeout(timer); timer = window.setTimeout(show, 300); };

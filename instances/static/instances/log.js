@@ -21,7 +21,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const parameters = new URLSearchParams({ level: level.value, ...query });
     const answer = await fetch(`${card.dataset.lines}?${parameters}`, { credentials: "same-origin" });
     const data = await answer.json().catch(() => ({}));
-    if (!answer.ok) { throw new Error(data.error ?? `The server answered ${answer.status}.`); }
+    if (!answer.ok) { throw new Error(data.error ?? `HTTP ${answer.status}`); }
     return data;
   }
 

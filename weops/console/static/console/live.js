@@ -4,7 +4,7 @@ window.weops = {
   async read(address) {
     const answer = await fetch(address, { credentials: "same-origin", headers: { "X-Requested-With": "fetch" } });
     if (answer.redirected && !answer.url.includes(window.location.pathname)) { window.location.reload(); return null; }
-    if (!answer.ok) { throw new Error(`The server answered ${answer.status}.`); }
+    if (!answer.ok) { throw new Error(`HTTP ${answer.status}`); }
     return new DOMParser().parseFromString(await answer.text(), "text/html");
   },
   // Exchanges the content of the element with this id, unless it is the same already or is being used.

@@ -17,16 +17,16 @@ document.addEventListener("DOMContentLoaded", () => {
     asking?.abort();
     const mine = asking = new AbortController();
     hold(true);
-    state.textContent = "looking …";
+    state.textContent = state.dataset.looking;
     const data = new FormData(form);
     data.delete("token");
     try {
       const answer = await fetch(form.action, { method: "POST", body: data, credentials: "same-origin", signal: mine.signal });
       const text = await answer.text();
-      if (!answer.ok) { throw new Error(answer.headers.get("Content-Type")?.startsWith("text/plain") ? text : `The server answered ${answer.status}.`); }
+      if (!answer.ok) { throw new Error(answer.headers.get("Content-Type")?.startsWith("text/plain") ? text : `HTTP ${answer.status}.`); }
       if (mine === asking) { show(new DOMParser().parseFromString(text, "text/html")); }
     } catch (error) {
-      if (error.name !== "AbortError") { state.textContent = `${error.message} Preview again, or reload the page.`; }
+      if (error.name !== "AbortError") { state.textContent = `${error.message} ${state.dataset.again}`; }
     }
   }
 
@@ -45,7 +45,7 @@ document.addEventListener("DOMContentLoaded", () => {
   function changed() {
     hold(true);
     window.clearTimeout(timer);
-    if (quick()) { timer = window.setTimeout(preview, 400); } else { state.textContent = "The options have changed: preview again."; }
+    if (quick()) { timer = window.setTimeout(preview, 400); } else { state.textContent = state.dataset.changed; }
   }
 
   // The range means something only downstream.
