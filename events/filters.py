@@ -6,7 +6,6 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -22,9 +21,10 @@ _ALL = ("", gettext_lazy("All"))
 class ClockField(MomentField):
     """A wall clock, whatever zone the page is in: data times of events have none."""
 
+    zoned = False
+
     def to_python(self, value: Any) -> dt.datetime | None:
-        with timezone.override(dt.UTC):
-            return super().to_python(value)
+        return self.read(value, dt.UTC)
 
 
 class EventInstanceFilter(FilterForm):

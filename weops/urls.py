@@ -4,10 +4,15 @@ from django.contrib import admin
 from django.urls import include, path
 
 from weops import health
+from weops.console import preferences
 from weops.observe import metrics
 from weops.wedata.view import home
 
 admin.autodiscover()
+
+# Beside the pages of the models, before the address that answers all others below admin/.
+_pages, _app, _namespace = admin.site.urls
+_own = [path("preferences/", admin.site.admin_view(preferences.page), name="preferences")]
 
 urlpatterns = [
     path("", home, name="home"),
@@ -15,5 +20,5 @@ urlpatterns = [
     path("readyz", health.ready, name="readyz"),
     path("api/", include("weops.api.urls")),
     path("metrics", metrics.view, name="metrics"),
-    path("admin/", admin.site.urls),
+    path("admin/", ([*_own, *_pages], _app, _namespace)),
 ]

@@ -122,7 +122,7 @@ class InstanceAdmin(ReadOnlyAdmin):
         zone = instance.task.timezone
         return format_html(
             '<span class="wo-two-lines">{}<span class="wo-dim">{}</span></span>',
-            stamp(instance.data_time, zone),
+            stamp(instance.data_time, zone, named=False),
             zone,
         )
 

@@ -11,6 +11,7 @@ from django.utils.translation import gettext
 
 from instances.filters import InstanceFilter
 from instances.models import Instance
+from weops.console.filter_bar import ZONE
 from weops.console.paging import COUNT_CAP, capped_count
 from weops.console.present import capped
 
@@ -85,7 +86,7 @@ def _filter(text: str) -> QueryDict:
         query = QueryDict(text, mutable=True)
     except TooManyFieldsSent:
         raise ChoiceError(gettext("The filter has too many parts.")) from None
-    for name in [name for name in query if name not in InstanceFilter.base_fields]:
+    for name in [name for name in query if name not in {*InstanceFilter.base_fields, ZONE}]:
         del query[name]
     return query
 

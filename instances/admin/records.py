@@ -34,7 +34,7 @@ from instances.models import OperationRecord
 from instances.models.operation import ItemOutcome
 from instances.record_filters import SOURCES, RecordFilter, operator_of, visible_items, visible_records
 from weops.console.paging import CappedPaginator
-from weops.console.present import badge, or_nothing, plain_time, span, stamp, zone_name
+from weops.console.present import badge, clock, or_nothing, span, stamp, zone_name
 from weops.console.scoped import ReadOnlyAdmin, signed_in
 
 
@@ -119,7 +119,7 @@ class OperationRecordAdmin(ReadOnlyAdmin):
                 '<a class="wo-link" href="{}">{}</a> <span class="wo-dim">{}</span>',
                 reverse("admin:instances_instance_change", args=(subject.pk,)),
                 subject.task.name,
-                plain_time(subject.data_time, subject.task.timezone),
+                clock(subject.data_time, subject.task.timezone),
             )
         elif isinstance(options.get("task"), int):
             address = reverse("admin:instances_task_change", args=(options["task"],))

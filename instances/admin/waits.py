@@ -289,7 +289,7 @@ def _fill(group: Group, owner: Task, found: Sequence[Required], known: dict[Key,
 
 
 def _line(one: Required, in_zone: str, instance: Existing | None) -> Line:
-    shown = stamp(one.data_time, in_zone)
+    shown = stamp(one.data_time, in_zone, named=False)
     if instance is None:
         return Line(shown, never=not one.exists)
     return Line(shown, False, instance.pk, state_badge(instance.state, instance.error_code))

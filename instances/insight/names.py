@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from events.models import Event
 from instances.insight.answers import Link
 from instances.models import Instance, Task
-from weops.console.present import plain_time
+from weops.console.present import clock
 from weops.projects import access
 from weops.projects.access import AnyUser, Right
 
@@ -38,7 +38,7 @@ class Names:
 
     def at(self, task: Task, project_id: int, data_time: dt.datetime) -> str:
         """The task with a data time in its own zone."""
-        return f"{self.task(task, project_id)} {plain_time(data_time, task.timezone)}"
+        return f"{self.task(task, project_id)} {clock(data_time, task.timezone)}"
 
     def instance(self, instance: Instance) -> Link:
         """A link to the instance (with its task); without its id, if it may not be opened."""

@@ -17,7 +17,7 @@ from instances.insight.answers import Cause, Fix, Link
 from instances.insight.names import Names
 from instances.insight.topmost import Missing, Topmost, topmost
 from instances.models import Edge, Instance
-from weops.console.present import plain_time, span
+from weops.console.present import clock, plain_time, span
 from weops.projects.access import Right, rights
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def not_there(names: Names, now: dt.datetime, missing: Missing) -> str:
 
 def _previous(case: Case, edge: Edge) -> Cause:
     before = edge.upstream
-    line = plain_time(edge.upstream_data_time, case.instance.task.timezone)
+    line = clock(edge.upstream_data_time, case.instance.task.timezone)
     line += f": {stands(case, before)}" if before else _(": not generated yet")
     fixes = case.helps(before) if before else ()
     return Cause(

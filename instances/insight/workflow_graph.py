@@ -10,7 +10,7 @@ from instances.engine.states import TaskStatus
 from instances.insight.graph import LOCKED, MARKS, Arrow, Graph, Mark, Node
 from instances.insight.names import Names
 from instances.models import Dependency, Task, Workflow
-from weops.console.present import plain_time
+from weops.console.present import clock
 from weops.projects.access import AnyUser
 
 MOST_TASKS = 1_000
@@ -80,7 +80,7 @@ def _node(task: Task, latest: dict[int, tuple[int, str, dt.datetime]], workflow:
                 (_("Task type"), task.get_task_type_display()),
                 (_("Cycle type"), task.get_cycle_type_display()),
                 (_("Status"), task.get_status_display()),
-                (_("Latest data time"), plain_time(data_time, task.timezone) if data_time else ""),
+                (_("Latest data time"), clock(data_time, task.timezone)),
             )
             if fact[1]
         ),

@@ -17,6 +17,7 @@ NOBODY: frozenset[str] = frozenset()
 
 BY_ROLE: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "search": (ALL, ALL),
+    "preferences": (ALL, ALL),
     "index": (ALL, ALL),
     "login": (NOBODY, ALL),
     "password_change": (ALL, ALL),

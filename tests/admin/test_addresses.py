@@ -111,6 +111,7 @@ ADDRESSES: dict[str, Address] = {
     "alarms_rule_test": Address(AUTHORS, lambda side: (side.alarms["alarms.rule"].pk,), post=True),
     "alarms_channel_test": Address({PETRA, SUSAN}, lambda side: (side.alarms["alarms.channel"].pk,), post=True),
     "alarms_message_acknowledge": Address(OPERATORS, lambda side: (side.alarms["alarms.message"].pk,), post=True),
+    "preferences": Address(EVERYBODY, of_nobody=True),
     "events_eventinstance_fire": Address(OPERATORS, of_nobody=True),
     "events_eventinstance_near_misses": Address(MEMBERS, of_nobody=True),
     "events_eventinstance_fire_as_meant": Address(OPERATORS, post=True, of_nobody=True,

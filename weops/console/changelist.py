@@ -10,7 +10,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from unfold.views import ChangeList
 
-from weops.console.filter_bar import FilterForm
+from weops.console.filter_bar import ZONE, FilterForm
 from weops.console.paging import CappedPaginator, time_limit
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class FilteredChangeList(CappedChangeList):
         return f"?{urlencode(kept, doseq=True)}"
 
     def get_filters_params(self, params: Any = None) -> dict[str, Any]:
-        own = {*self.filter_class.base_fields, *self.own_parameters}
+        own = {*self.filter_class.base_fields, ZONE, *self.own_parameters}
         return {key: value for key, value in super().get_filters_params(params).items() if key not in own}
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:

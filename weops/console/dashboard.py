@@ -132,7 +132,8 @@ def _figures(rows: QuerySet[Instance], now: dt.datetime) -> dict[str, Any]:
 def _past(request: HttpRequest, now: dt.datetime) -> dict[str, Any]:
     """Today by project, the last days, tasks, operations, resource groups."""
     projects = access.project_ids(request.user, access.Right.VIEW)
-    today = timezone.localdate(now)
+    # The history is counted by days of the server: they stay those of its zone, and so do the addresses below.
+    today = timezone.localdate(now, timezone.get_default_timezone())
     by_project = overview.today_by_project(projects, now)
     planned: Counter[str] = Counter()
     for states in by_project.values():
@@ -146,6 +147,7 @@ def _past(request: HttpRequest, now: dt.datetime) -> dict[str, Any]:
         "days": list(reversed(days)),
         "chart": _chart(days),
         "chart_options": json.dumps(_CHART_OPTIONS),
+        "days_zone": timezone.get_default_timezone_name(),
         "figures_at": stamp(mark) if mark else None,
         "slowest": [_task(figure, today) for figure in overview.slowest(projects, today)],
         "failing": [_task(figure, today) for figure in overview.failing(projects, today)],

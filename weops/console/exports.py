@@ -12,6 +12,7 @@ import xlsxwriter
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import FileResponse, HttpRequest, StreamingHttpResponse
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 PORTION = 2_000
@@ -53,7 +54,8 @@ def _lines(rows: Iterable[Iterable[Any]]) -> str:
 def stream_csv(
     request: HttpRequest, name: str, columns: Sequence[str], portion: Portion
 ) -> StreamingHttpResponse:
-    """A file called `name` with a header and all rows."""
+    """A file called `name` with a header and all rows, in the zone and the language of now."""
+    portion = _as_of_now(portion)
     # The servers want an iterator of their own kind; the other one would be read to its end first.
     chunks = (
         _without_blocking(columns, portion)
@@ -96,6 +98,17 @@ def _write(file: IO[bytes], title: str, columns: Sequence[str], portion: Portion
                 number += 1
                 for column, cell in enumerate(row):
                     sheet.write_string(number, column, defused(cell))
+
+
+def _as_of_now(portion: Portion) -> Portion:
+    """The same while the answer is sent, when the zone and the language of the request are put back already."""
+    zone, language = timezone.get_current_timezone(), translation.get_language()
+
+    def read(last: Any) -> tuple[list[list[Any]], Any]:
+        with timezone.override(zone), translation.override(language):
+            return portion(last)
+
+    return read
 
 
 def _guarded(response: Any, name: str) -> Any:

@@ -7,33 +7,61 @@ from django import forms
 from django.db.models import QuerySet
 from django.forms.utils import flatatt
 from django.http import HttpRequest, QueryDict
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from weops.console.present import plain_time, zone_name
+from weops.console.present import known_zone, plain_time, zone_name
 
 SELECTED = SafeString(" selected")
 TIME_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
 
 
+# The parameter of an address that names the zone of the times in it.
+ZONE = "zone"
+# Stands for "whatever the clock on the wall says" until the zone is known.
+_WALL = dt.timezone(dt.timedelta(0), "wall")
+
+
 class MomentField(forms.DateTimeField):
-    """A browser's own date and time picker, read in the zone of the page."""
+    """A browser's own date and time picker, read in the zone of the page.
+
+    A time that clocks skip is as much later as they are put forward; one that they show twice is the first of the two.
+    """
+
+    # False: a wall clock that belongs to no zone.
+    zoned = True
 
     def __init__(self, label: Any) -> None:
         widget = forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"})
         super().__init__(label=label, required=False, input_formats=TIME_FORMATS, widget=widget)
 
     def to_python(self, value: Any) -> dt.datetime | None:
+        return self.read(value, timezone.get_current_timezone())
+
+    def read(self, value: Any, in_zone: dt.tzinfo) -> dt.datetime | None:
+        """The instant (UTC) of a time as it was typed in. Raises ValidationError."""
         try:
-            found: dt.datetime | None = super().to_python(value)
+            with timezone.override(_WALL):
+                found: dt.datetime | None = super().to_python(value)
+            if found is not None and found.tzinfo is _WALL:
+                found = found.replace(tzinfo=in_zone, fold=0)
             # In UTC: the database knows no zone that is sixteen hours off.
-            found = found.astimezone(dt.UTC) if found and found.tzinfo else found
+            found = found.astimezone(dt.UTC) if found else found
         except (ValueError, OverflowError):
             found = dt.datetime.min.replace(tzinfo=dt.UTC)
         if found and not 1900 <= found.year <= 9000:
             raise forms.ValidationError(_("Choose a time between the years 1900 and 9000."))
         return found
+
+    def moved(self, value: str, told: dt.tzinfo) -> str:
+        """The same time as the page tells it, for one that was typed in the zone `told`; anything else as it is."""
+        try:
+            found = self.read(value, told)
+        except forms.ValidationError:
+            return value
+        return plain_time(found).replace(" ", "T").removesuffix(":00") if found else value
 
 
 class PlainSelect(forms.Select):
@@ -71,11 +99,28 @@ class FilterForm(forms.Form):
     too_many: Any = ""
 
     def __init__(self, request: HttpRequest, data: QueryDict | None = None) -> None:
-        super().__init__(request.GET if data is None else data)
+        super().__init__(self._as_of_page(request.GET if data is None else data))
         self.user = request.user
         for field in self.fields.values():
             if type(field.widget) is forms.Select:
                 field.widget = PlainSelect(field.widget.attrs, field.widget.choices)
+
+    @property
+    def zone(self) -> str:
+        """What the bar writes into the address, so that it means the same to whoever opens it; empty for the server's zone."""
+        return "" if zone_name() == timezone.get_default_timezone_name() else zone_name()
+
+    def _as_of_page(self, data: QueryDict) -> QueryDict:
+        """`data` with its times in the zone of the page. Those of an address that names no zone are in the server's."""
+        told = known_zone(data.get(ZONE, "")) or timezone.get_default_timezone()
+        if str(told) == zone_name():
+            return data
+        moved = data.copy()
+        for key, field in self.base_fields.items():
+            if isinstance(field, MomentField) and field.zoned and data.get(key):
+                moved[key] = field.moved(str(data[key]), told)
+        moved[ZONE] = zone_name()
+        return moved
 
     def _choice(self, name: str) -> Any:
         return self.fields[name]

@@ -46,12 +46,17 @@ def badge(looks: dict[str, Look], value: str, *, title: Any = "") -> SafeString:
 
 
 @lru_cache(maxsize=256)
-def zone(name: str) -> dt.tzinfo:
-    """The time zone called `name`; UTC for a name that no longer exists."""
+def known_zone(name: str) -> ZoneInfo | None:
+    """The time zone called `name`, if there is one."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        return dt.UTC
+        return None
+
+
+def zone(name: str) -> dt.tzinfo:
+    """The time zone called `name`; UTC for a name that no longer exists."""
+    return known_zone(name) or dt.UTC
 
 
 # An id that no row has, in the address of a page of any of them.
@@ -73,6 +78,12 @@ def zone_name() -> str:
     return timezone.get_current_timezone_name()
 
 
+def offset() -> str:
+    """How far the zone of the page is from UTC just now: `UTC+01:00`."""
+    sign = f"{timezone.localtime():%z}"
+    return f"UTC{sign[:3]}:{sign[3:5]}"
+
+
 def plain_time(value: dt.datetime | None, in_zone: str = "") -> str:
     """yyyy-MM-dd HH:mm:ss in the zone `in_zone`, or in the zone of the page; empty for None."""
     if value is None:
@@ -85,11 +96,23 @@ def plain_time(value: dt.datetime | None, in_zone: str = "") -> str:
     return f"{local:%Y-%m-%d %H:%M:%S}"
 
 
-def stamp(value: dt.datetime | None, in_zone: str = "", *, named: bool = False) -> SafeString:
-    """A time as `plain_time` writes it, with its exact UTC value on hover; `named` adds the zone's name."""
+def clock(value: dt.datetime | None, in_zone: str) -> str:
+    """`plain_time` in the zone of a task, whose name follows where it is not the zone of the page."""
+    if value is None:
+        return ""
+    return f"{plain_time(value, in_zone)}{'' if in_zone == zone_name() else f' {in_zone}'}"
+
+
+def stamp(value: dt.datetime | None, in_zone: str = "", *, named: bool | None = None) -> SafeString:
+    """A time as `plain_time` writes it, with its zone and its exact UTC value on hover.
+
+    `named`: with the name of the zone beside it; None: if that is not the zone of the page.
+    """
     if value is None:
         return NOTHING
-    exact = f"{value.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
+    exact = f"{in_zone or zone_name()}; {value.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if named is None:
+        named = in_zone not in ("", zone_name())
     suffix = format_html(' <span class="wo-dim">{}</span>', in_zone or zone_name()) if named else ""
     # Digits and what stands between them; the suffix is escaped.
     return SafeString(

@@ -139,6 +139,13 @@ UNFOLD: dict[str, Any] = {
     "SHOW_BACK_BUTTON": False,
     "BORDER_RADIUS": "6px",
     "STYLES": [_file("console/weops.css")],
+    "SCRIPTS": [_file("console/shell.js")],
+    "ACCOUNT": {
+        "navigation": [
+            {"title": _("Preferences"), "link": reverse_lazy("admin:preferences")},
+            {"title": _("Change password"), "link": reverse_lazy("admin:password_change")},
+        ],
+    },
     "DASHBOARD_CALLBACK": "weops.console.dashboard.dashboard",
     "COLORS": {
         "primary": {

@@ -23,7 +23,7 @@ from weops.alarms.kinds import Level, Sending
 from weops.alarms.models import Message
 from weops.console.changelist import FilteredChangeList
 from weops.console.paging import CappedPaginator
-from weops.console.present import Look, badge, or_nothing, plain_time, stamp, zone_name
+from weops.console.present import Look, badge, clock, or_nothing, plain_time, stamp, zone_name
 from weops.console.scoped import ReadOnlyAdmin, signed_in
 from weops.projects import access
 from weops.projects.access import Right
@@ -85,7 +85,10 @@ class MessageAdmin(ReadOnlyAdmin):
         return super().get_actions(request) if access.has_anywhere(request.user, Right.OPERATE) else {}
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        context = {"title": _("Alarm messages"), "times_note": _("Times are in %s.") % zone_name()}
+        context = {
+            "title": _("Alarm messages"),
+            "times_note": _("Times, also those of the filters, are in %(zone)s.") % {"zone": zone_name()},
+        }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     @admin.display(description=gettext_lazy("Found"))
@@ -103,7 +106,7 @@ class MessageAdmin(ReadOnlyAdmin):
             '<span class="wo-two-lines"><a class="wo-link" href="{}">{}</a><span class="wo-dim">{}, {}</span></span>',
             reverse("admin:instances_instance_change", args=(row.instance_id,)),
             row.task_name,
-            plain_time(row.data_time, row.timezone),
+            clock(row.data_time, row.timezone),
             row.project.name,
         )
 
@@ -175,7 +178,7 @@ class MessageAdmin(ReadOnlyAdmin):
             "level": badge(LEVELS, str(row.level)),
             "state": badge(STATES, row.state),
             "care": _care(row),
-            "data_time": plain_time(row.data_time, row.timezone),
+            "data_time": clock(row.data_time, row.timezone),
             "times": [
                 (_("Found"), stamp(row.created_at)),
                 (_("Limit"), stamp(row.limit_at)),
