@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.db import models
+from django.utils.translation import gettext as _
 
 from instances import inner_tasks
 from instances.engine import branching, parameters, schedule
@@ -14,17 +16,19 @@ from instances.engine import dependencies as scopes
 from instances.engine.schedule import Cycle, ScheduleError
 from instances.engine.states import TaskStatus
 from instances.engine.trigger_policies import CHOICES, BadParent
+from instances.language import listed, listed_plainly
 from instances.models import Dependency, Task
 from instances.models.definition import parameter_layers
 from instances.runners import branch, registry, settings_schema
 from instances.runners.branch import BranchRunner
+from instances.runners.settings_schema import OfSetting, of_setting
 
 # Fields of a Schedule that have another name as a column of Task.
 SCHEDULE_COLUMNS = {"cycle": "cycle_type", "calendar_dates": "calendar"}
 # Tasks that a message names.
 MOST_NAMED = 5
 _LAYERS = ("project", "workflow", "task")
-_INNER_LAYERS = ("project", "workflow", "For-each task", "task")
+_INNER_LAYERS = ("project", "workflow", "for-each", "task")
 _SAMPLE = datetime(2000, 6, 15, tzinfo=UTC)
 _NO_TIME = timedelta(0)
 
@@ -65,18 +69,21 @@ def dependency_faults(task: Task, dependencies: list[Dependency]) -> list[str]:
     for dependency in dependencies:
         upstream = dependency.upstream
         if upstream.pk == task.pk and task.pk is not None:
-            wrong.append(
-                f"{task.name} cannot wait for itself; for its previous period choose self-dependency orderly."
+            message = _(
+                "%(task)s cannot wait for itself; for its previous period choose self-dependency orderly."
             )
+            wrong.append(message % {"task": task.name})
             continue
         if upstream.pk in seen:
-            wrong.append(f"{upstream.name} is listed twice; keep one line, with the scope that covers both.")
+            message = _("%(task)s is listed twice; keep one line, with the scope that covers both.")
+            wrong.append(message % {"task": upstream.name})
         seen.add(upstream.pk)
         if not upstream.allow_downstream and task.for_each_id is None:
-            wrong.append(
-                f"{upstream.name} does not allow other tasks to depend on it; "
+            message = _(
+                "%(task)s does not allow other tasks to depend on it; "
                 "ask its owner to switch that on, or remove the line."
             )
+            wrong.append(message % {"task": upstream.name})
         wrong += _scope_faults(task, dependency)
         if problem := bad_parent_problem(dependency.bad_parents, dependency.parent_timeout):
             wrong.append(f"{upstream.name}: {problem}")
@@ -88,11 +95,15 @@ def dependency_faults(task: Task, dependencies: list[Dependency]) -> list[str]:
 def bad_parent_problem(chosen: Collection[str], minutes: int | None) -> str:
     """What is wrong with the bad parents of a dependency; '' if nothing is."""
     if unknown := sorted(set(chosen) - {one.value for one in CHOICES}):
-        return f"choose among {', '.join(CHOICES)}, not {', '.join(unknown)}."
+        return _("choose among %(known)s, not %(given)s.") % {
+            "known": listed_plainly(CHOICES),
+            "given": listed_plainly(unknown),
+        }
     if BadParent.PARENT_TIMEOUT in chosen and not minutes:
-        return "say after how many minutes PARENT_TIMEOUT counts."
+        return _("say after how many minutes PARENT_TIMEOUT counts.")
     if BadParent.PARENT_TIMEOUT not in chosen and minutes is not None:
-        return f"{minutes} minutes count only with PARENT_TIMEOUT; choose it, or clear the minutes."
+        message = _("%(count)s minutes count only with PARENT_TIMEOUT; choose it, or clear the minutes.")
+        return message % {"count": minutes}
     return ""
 
 
@@ -118,7 +129,10 @@ def _circles(task: Task, upstreams: set[int]) -> Iterator[str]:
     if circle:
         names = Task.objects.in_bulk(circle)
         path = " -> ".join(names[pk].name if pk in names else task.name for pk in circle)
-        yield f"These tasks would wait for one another in a circle: {path}. Remove one of these dependencies."
+        message = _(
+            "These tasks would wait for one another in a circle: %(path)s. Remove one of these dependencies."
+        )
+        yield message % {"path": path}
 
 
 def _schedule(task: Task) -> Iterator[Fault]:
@@ -129,9 +143,9 @@ def _schedule(task: Task) -> Iterator[Fault]:
     for fault in wrong:
         yield SCHEDULE_COLUMNS.get(fault.field, fault.field), fault.message
     if task.calendar is not None and not task.calendar_mode:
-        yield "calendar_mode", "Choose what the calendar does: run only on its dates, or skip them."
+        yield "calendar_mode", _("Choose what the calendar does: run only on its dates, or skip them.")
     if task.calendar is None and task.calendar_mode:
-        yield "calendar", "Choose the calendar whose dates count, or clear the calendar mode."
+        yield "calendar", _("Choose the calendar whose dates count, or clear the calendar mode.")
 
 
 def _dependents(task: Task) -> Iterator[Fault]:
@@ -144,24 +158,26 @@ def _dependents(task: Task) -> Iterator[Fault]:
     )
     broken = [row for row in waiting if _scope_problem(row, row.task, task)]
     if broken:
-        named = ", ".join(
+        named = listed_plainly(
             f"{row.task.name} ({row.task.cycle_type}, {row.scope})" for row in broken[:MOST_NAMED]
         )
-        more = f" and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
-        yield (
-            "cycle_type",
-            f"These tasks wait for this one with a scope that they cannot have on {task.cycle_type}: {named}{more}. "
-            "Choose another scope there first, such as the default.",
+        if len(broken) > MOST_NAMED:
+            more = len(broken) - MOST_NAMED
+            named = _("%(names)s and %(count)s more") % {"names": named, "count": more}
+        message = _(
+            "These tasks wait for this one with a scope that they cannot have on %(cycle)s: %(names)s. "
+            "Choose another scope there first, such as the default."
         )
+        yield "cycle_type", message % {"cycle": task.cycle_type, "names": named}
 
 
 def _durations(task: Task) -> Iterator[Fault]:
     if task.retry_wait is not None and task.retry_wait < _NO_TIME:
-        yield "retry_wait", "The wait between two tries cannot be negative; write 00:00:00 or more."
+        yield "retry_wait", _("The wait between two tries cannot be negative; write 00:00:00 or more.")
     for column in ("run_timeout", "wait_timeout"):
         value = getattr(task, column)
         if value is not None and value <= _NO_TIME:
-            yield column, "A timeout must be longer than zero; clear it for no timeout."
+            yield column, _("A timeout must be longer than zero; clear it for no timeout.")
 
 
 def _belongings(task: Task) -> Iterator[Fault]:
@@ -169,14 +185,17 @@ def _belongings(task: Task) -> Iterator[Fault]:
     for column in ("folder", "data_source"):
         thing = getattr(task, column)
         if thing is not None and thing.project_id != project.pk:
-            yield column, f"{thing} belongs to another project; choose one of {project}."
+            message = _("%(thing)s belongs to another project; choose one of %(project)s.")
+            yield column, message % {"thing": thing, "project": project}
     calendar = task.calendar
     if calendar is not None and calendar.project_id not in (None, project.pk):
-        yield "calendar", f"{calendar} belongs to another project; choose one of {project}, or a common one."
+        message = _("%(thing)s belongs to another project; choose one of %(project)s, or a common one.")
+        yield "calendar", message % {"thing": calendar, "project": project}
     if task.pk is not None:
         foreign = task.secrets.exclude(project=project).order_by("name").values_list("name", flat=True)
         for name in foreign:
-            yield "secrets", f"{name} belongs to another project; choose secrets of {project}."
+            message = _("%(thing)s belongs to another project; choose secrets of %(project)s.")
+            yield "secrets", message % {"thing": name, "project": project}
 
 
 def _runner(task: Task) -> Iterator[Fault]:
@@ -186,18 +205,17 @@ def _runner(task: Task) -> Iterator[Fault]:
         yield "task_type", str(error)
         return
     if runner.data_source and task.data_source is None:
-        yield "data_source", f"A {runner.label} task runs on a data source; choose one of the project."
+        message = _("A %(type)s task runs on a data source; choose one of the project.")
+        yield "data_source", message % {"type": _(runner.label)}
     if not runner.data_source and task.data_source is not None:
-        users = " and ".join(known.label for known in registry.runners() if known.data_source)
-        yield (
-            "data_source",
-            f"Only {users} tasks use a data source; clear it, and give the task a secret instead.",
-        )
+        users = listed(_(known.label) for known in registry.runners() if known.data_source)
+        message = _("Only %(types)s tasks use a data source; clear it, and give the task a secret instead.")
+        yield "data_source", message % {"types": users}
     if not isinstance(task.settings, Mapping):
-        yield "settings", 'Write an object, such as {"key": "value"}.'
+        yield "settings", _('Write an object, such as {"key": "value"}.')
         return
     for message in registry.check(task.task_type, task.settings, task.code):
-        yield ("settings" if message.startswith("the setting") else "code"), message
+        yield ("settings" if isinstance(message, OfSetting) else "code"), message
 
 
 def _inner(task: Task) -> Iterator[Fault]:
@@ -216,7 +234,8 @@ def _branch_faults(task: Task) -> Faults:
     try:
         branching.ids_of(task.pk, branch.named(task.settings))
     except branching.UnknownTasks as error:
-        return {"settings": [f"the setting branches: {error}; a new branch is saved as a draft first."]}
+        problem = _("%(error)s; a new branch is saved as a draft first.") % {"error": error}
+        return {"settings": [of_setting("branches", problem)]}
     return {}
 
 
@@ -226,14 +245,24 @@ def _inner_faults(task: Task) -> Faults:
         return {}
     inner = list(inner_tasks.members(task).select_related("workflow__project", "for_each"))
     wrong = [
-        f"{one.name}, {column.replace('_', ' ')}: {' '.join(messages)}"
+        _("%(task)s, %(column)s: %(messages)s")
+        % {"task": one.name, "column": column_name(column), "messages": " ".join(messages)}
         for one in inner
         for found in (faults(one, one.dependencies.select_related("upstream")), _branch_faults(one))
         for column, messages in found.items()
     ]
     if not inner:
-        wrong = ["A For-each task runs inner tasks: save it as a draft, then add one."]
+        wrong = [_("A For-each task runs inner tasks: save it as a draft, then add one.")]
     return {"inner_tasks": wrong} if wrong else {}
+
+
+def column_name(column: str) -> str:
+    """A column of Task as its page calls it."""
+    try:
+        known = Task._meta.get_field(column)
+    except FieldDoesNotExist:
+        known = None
+    return str(known.verbose_name) if isinstance(known, models.Field) else _(column.replace("_", " "))
 
 
 # Types whose runs can set output parameters.
@@ -242,14 +271,14 @@ WITH_OUTPUTS = ("SHELL", "PYTHON")
 
 def _outputs(task: Task) -> Iterator[Fault]:
     if task.outputs and task.task_type not in WITH_OUTPUTS:
-        yield "outputs", "Only Shell and Python tasks can set output parameters; clear them."
+        yield "outputs", _("Only Shell and Python tasks can set output parameters; clear them.")
     for name in task.outputs:
         try:
             parameters.check_name(name)
         except parameters.ParameterError as error:
             yield "outputs", str(error)
     if len(set(task.outputs)) < len(task.outputs):
-        yield "outputs", "A name is listed twice; keep one."
+        yield "outputs", _("A name is listed twice; keep one.")
 
 
 def _parameters(task: Task, dependencies: Iterable[Dependency]) -> Iterator[Fault]:
@@ -271,10 +300,9 @@ def _parameters(task: Task, dependencies: Iterable[Dependency]) -> Iterator[Faul
     names = _LAYERS if len(layers) == len(_LAYERS) else _INNER_LAYERS
     for name, value in merged.items():
         source = names[max(rank for rank, layer in enumerate(layers) if name in layer)]
-        of = "" if source == "task" else f" of the {source}"
         for message in _value_faults(name, value, merged):
             broken = True
-            yield "parameters", f"Parameter {name}{of}: {message}"
+            yield "parameters", _of_layer(source) % {"name": name, "problem": message}
     if not broken:
         try:
             parameters.resolve(merged, data_time=_SAMPLE, timezone="UTC")
@@ -284,7 +312,16 @@ def _parameters(task: Task, dependencies: Iterable[Dependency]) -> Iterator[Faul
         yield "code", str(fault)
     for name, text in _setting_texts(task):
         for fault in parameters.check(text, list(merged)):
-            yield "settings", f"the setting {name}: {fault}"
+            yield "settings", of_setting(name, str(fault))
+
+
+def _of_layer(source: str) -> str:
+    """How a message about a parameter begins, by where it is defined."""
+    return {
+        "project": _("Parameter %(name)s of the project: %(problem)s"),
+        "workflow": _("Parameter %(name)s of the workflow: %(problem)s"),
+        "for-each": _("Parameter %(name)s of the For-each task: %(problem)s"),
+    }.get(source, _("Parameter %(name)s: %(problem)s"))
 
 
 def _setting_texts(task: Task) -> Iterator[tuple[str, str]]:
@@ -299,7 +336,7 @@ def _value_faults(name: str, value: Any, names: Mapping[str, Any]) -> Iterator[s
     except parameters.ParameterError as error:
         yield str(error)
     if not isinstance(value, str):
-        yield "write a text, in quotes."
+        yield _("write a text, in quotes.")
         return
     for fault in parameters.check(value, list(names)):
         yield str(fault)

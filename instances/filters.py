@@ -9,6 +9,7 @@ import re
 from django import forms
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, QueryDict
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from instances.models import Instance, Task, Workflow
@@ -45,36 +46,48 @@ class WorkflowChoice(forms.ModelChoiceField):
 
 class InstanceFilter(FilterForm):
     q = forms.CharField(
-        label="Task names or ids",
+        label=_("Task names or ids"),
         required=False,
         max_length=500,
         widget=forms.TextInput(
-            attrs={"type": "search", "autocomplete": "off", "placeholder": "Several: comma or space"}
+            attrs={"type": "search", "autocomplete": "off", "placeholder": _("Several: comma or space")}
         ),
     )
-    data_from = MomentField("Data time from")
-    data_to = MomentField("Data time to")
-    project = forms.ModelChoiceField(Project.objects.none(), required=False, empty_label="All projects")
-    workflow = WorkflowChoice(Workflow.objects.none(), required=False, empty_label="All workflows")
-    type = forms.ChoiceField(
-        label="Instance type", choices=[("", "All instance types"), *INSTANCE_TYPES], required=False
+    data_from = MomentField(_("Data time from"))
+    data_to = MomentField(_("Data time to"))
+    project = forms.ModelChoiceField(
+        Project.objects.none(), label=_("Project"), required=False, empty_label=_("All projects")
     )
-    state = forms.MultipleChoiceField(choices=STATES, required=False, widget=forms.MultipleHiddenInput)
-    start_from = MomentField("Start time from")
-    start_to = MomentField("Start time to")
-    owner = forms.ModelChoiceField(access.User.objects.none(), required=False, empty_label="All owners")
-    folder = FolderChoice(Folder.objects.none(), required=False, empty_label="All folders")
-    task_type = forms.ChoiceField(choices=lambda: [("", "All task types"), *task_types()], required=False)
+    workflow = WorkflowChoice(
+        Workflow.objects.none(), label=_("Workflow"), required=False, empty_label=_("All workflows")
+    )
+    type = forms.ChoiceField(
+        label=_("Instance type"), choices=[("", _("All instance types")), *INSTANCE_TYPES], required=False
+    )
+    state = forms.MultipleChoiceField(
+        label=_("State"), choices=STATES, required=False, widget=forms.MultipleHiddenInput
+    )
+    start_from = MomentField(_("Start time from"))
+    start_to = MomentField(_("Start time to"))
+    owner = forms.ModelChoiceField(
+        access.User.objects.none(), label=_("Owner"), required=False, empty_label=_("All owners")
+    )
+    folder = FolderChoice(
+        Folder.objects.none(), label=_("Folder"), required=False, empty_label=_("All folders")
+    )
+    task_type = forms.ChoiceField(
+        label=_("Task type"), choices=lambda: [("", _("All task types")), *task_types()], required=False
+    )
     group = forms.ModelChoiceField(
         ResourceGroup.objects.none(),
-        label="Resource group",
+        label=_("Resource group"),
         required=False,
-        empty_label="All resource groups",
+        empty_label=_("All resource groups"),
     )
-    cycle = forms.ChoiceField(label="Cycle type", choices=[("", "All cycles"), *CYCLES], required=False)
+    cycle = forms.ChoiceField(label=_("Cycle type"), choices=[("", _("All cycles")), *CYCLES], required=False)
     seen = forms.ChoiceField(
-        label="Failures",
-        choices=[("", "Acknowledged or not"), ("yes", "Acknowledged"), ("no", "Not acknowledged")],
+        label=_("Failures"),
+        choices=[("", _("Acknowledged or not")), ("yes", _("Acknowledged")), ("no", _("Not acknowledged"))],
         required=False,
     )
 
@@ -115,7 +128,7 @@ class InstanceFilter(FilterForm):
         "start_to": "start_time__lte",
     }
 
-    advice = "Narrow the data time, or name the tasks."
+    advice = _("Narrow the data time, or name the tasks.")
 
     def __init__(self, request: HttpRequest, data: QueryDict | None = None) -> None:
         super().__init__(request, data)
@@ -170,7 +183,10 @@ class InstanceFilter(FilterForm):
             found = tasks.filter(named(text)).order_by("id").values_list("id", flat=True)
             self._found_tasks = list(found[: MOST_TASKS + 1])
         if len(self._found_tasks) > MOST_TASKS:
-            self.too_many = f"More than {MOST_TASKS:,} tasks match; the first {MOST_TASKS:,} are shown. Write more of the name."
+            message = gettext(
+                "More than %(most)s tasks match; the first %(most)s are shown. Write more of the name."
+            )
+            self.too_many = message % {"most": f"{MOST_TASKS:,}"}
         return self._found_tasks[:MOST_TASKS]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
 
 from events.models import Emitter, Listener
 from instances.engine.states import TaskStatus
@@ -31,7 +32,7 @@ def described(task: Task) -> list[dict[str, Any]]:
     if task.task_type != FOR_EACH or task.pk is None:
         return []
     rows = list(members(task).values_list("pk", "name"))
-    known = {pk for pk, _ in rows}
+    known = {pk for pk, _name in rows}
     after: defaultdict[int, list[int]] = defaultdict(list)
     for pk, upstream in Dependency.objects.filter(task__in=known, upstream__in=known).values_list(
         "task_id", "upstream_id"
@@ -44,28 +45,28 @@ def faults(task: Task) -> Iterator[tuple[str, str]]:
     """(column, message) of what is wrong with a For-each task's inner tasks, or with `task` as one of them."""
     if task.task_type == FOR_EACH:
         if task.for_each_id is not None:
-            yield "task_type", "A For-each task cannot be inside another one; choose another type."
+            yield "task_type", _("A For-each task cannot be inside another one; choose another type.")
     elif task.pk is not None and task.inner_tasks.exists():
-        yield (
-            "task_type",
-            f"{task.name} has inner tasks, so it must stay a For-each task; delete or move them first.",
-        )
+        message = _("%(task)s has inner tasks, so it must stay a For-each task; delete or move them first.")
+        yield "task_type", message % {"task": task.name}
     if task.for_each is not None:
         yield from _as_inner(task, task.for_each)
 
 
 def _as_inner(task: Task, outer: Task) -> Iterator[tuple[str, str]]:
     if outer.pk == task.pk or outer.task_type != FOR_EACH:
-        yield "for_each", f"{outer.name} is no For-each task; choose one that is."
+        yield "for_each", _("%(task)s is no For-each task; choose one that is.") % {"task": outer.name}
     if outer.workflow_id != task.workflow_id:
-        yield "for_each", f"{outer.name} belongs to another workflow; choose one of {task.workflow}."
+        message = _("%(task)s belongs to another workflow; choose one of %(workflow)s.")
+        yield "for_each", message % {"task": outer.name, "workflow": task.workflow}
     if task.rerun_allowed != RerunAllowed.ALL:
-        yield "rerun_allowed", "An inner task is rerun with its traversal; choose that it always may be."
+        message = _("An inner task is rerun with its traversal; choose that it always may be.")
+        yield "rerun_allowed", message
     if task.pk is not None:
         if Listener.objects.filter(task_id=task.pk).exists():
-            yield "for_each", "An inner task cannot listen to events; let its For-each task do so."
+            yield "for_each", _("An inner task cannot listen to events; let its For-each task do so.")
         if Emitter.objects.filter(task_id=task.pk).exists():
-            yield "for_each", "An inner task cannot fire events; let its For-each task do so."
+            yield "for_each", _("An inner task cannot fire events; let its For-each task do so.")
 
 
 def dependency_faults(task: Task, dependencies: Iterable[Dependency]) -> Iterator[str]:
@@ -73,8 +74,15 @@ def dependency_faults(task: Task, dependencies: Iterable[Dependency]) -> Iterato
     for row in dependencies:
         upstream = row.upstream
         if task.for_each_id is not None and upstream.for_each_id != task.for_each_id:
-            yield f"{upstream.name} is no task inside the same For-each task; let the For-each task wait for it instead."
+            message = _(
+                "%(task)s is no task inside the same For-each task; let the For-each task wait for it instead."
+            )
         elif task.for_each_id is not None and (row.scope or row.offsets):
-            yield f"{upstream.name}: tasks of one traversal have the same data time; clear the scope and the offsets."
+            message = _(
+                "%(task)s: tasks of one traversal have the same data time; clear the scope and the offsets."
+            )
         elif task.for_each_id is None and upstream.for_each_id is not None:
-            yield f"{upstream.name} is an inner task; wait for its For-each task {upstream.for_each} instead."
+            message = _("%(task)s is an inner task; wait for its For-each task %(outer)s instead.")
+        else:
+            continue
+        yield message % {"task": upstream.name, "outer": upstream.for_each}

@@ -6,6 +6,8 @@ from django import forms
 from django.contrib.auth.models import User
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, QueryDict
+from django.utils.translation import gettext, pgettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from instances.filters import named
 from instances.kinds import KINDS
@@ -16,12 +18,12 @@ from weops.projects import access
 from weops.projects.access import AnyUser, Right
 
 MOST_TASKS = 500
-SOURCES = {
-    "admin": "Admin",
-    "api": "API",
-    "wedata": "WeData API",
-    "command": "Command",
-    "system": "The system itself",
+SOURCES: dict[str, Any] = {
+    "admin": pgettext_lazy("where an operation came from", "Admin"),
+    "api": _("API"),
+    "wedata": _("WeData API"),
+    "command": pgettext_lazy("where an operation came from", "Command"),
+    "system": _("The system itself"),
 }
 
 
@@ -51,39 +53,45 @@ def visible_records(queryset: QuerySet[Any], user: AnyUser) -> QuerySet[Any]:
 
 def operator_of(record: OperationRecord) -> str:
     """As it was then, also when the account is gone."""
-    return record.operator_name or (record.operator.get_username() if record.operator else "(system)")
+    return record.operator_name or (
+        record.operator.get_username() if record.operator else gettext("(system)")
+    )
 
 
 class RecordFilter(FilterForm):
     q = forms.CharField(
-        label="Reason, task or instance",
+        label=_("Reason, task or instance"),
         required=False,
         max_length=200,
         widget=forms.TextInput(
             attrs={
                 "type": "search",
                 "autocomplete": "off",
-                "placeholder": "Words of the reason, task name, instance id",
+                "placeholder": _("Words of the reason, task name, instance id"),
             }
         ),
     )
     kind = forms.ChoiceField(
-        label="Operation",
-        choices=[("", "All operations"), *((one.kind, one.title) for one in KINDS.values())],
+        label=_("Operation"),
+        choices=[("", _("All operations")), *((one.kind, _(one.name)) for one in KINDS.values())],
         required=False,
     )
-    operator = forms.ModelChoiceField(User.objects.none(), required=False, empty_label="Everybody")
-    source = forms.ChoiceField(
-        label="Came through", choices=[("", "All doors"), *SOURCES.items()], required=False
+    operator = forms.ModelChoiceField(
+        User.objects.none(), label=_("Operator"), required=False, empty_label=_("Everybody")
     )
-    state = forms.ChoiceField(choices=[("", "All states"), *OperationState.choices], required=False)
-    made_from = MomentField("Asked for from")
-    made_to = MomentField("Asked for to")
+    source = forms.ChoiceField(
+        label=_("Came through"), choices=[("", _("All doors")), *SOURCES.items()], required=False
+    )
+    state = forms.ChoiceField(
+        label=_("State"), choices=[("", _("All states")), *OperationState.choices], required=False
+    )
+    made_from = MomentField(_("Asked for from"))
+    made_to = MomentField(_("Asked for to"))
 
     FIRST = ("q", "kind", "operator", "source", "state", "made_from", "made_to")
     COLUMNS = {"kind": "kind", "operator": "operator_id", "source": "source", "state": "state"}
     RANGES = {"made_from": "created_at__gte", "made_to": "created_at__lte"}
-    advice = "Narrow the time, or choose an operation."
+    advice = _("Narrow the time, or choose an operation.")
 
     def __init__(self, request: HttpRequest, data: QueryDict | None = None) -> None:
         super().__init__(request, data)
@@ -115,7 +123,6 @@ class RecordFilter(FilterForm):
         rows = access.within(Task.objects.all(), self.user, "workflow__project_id")
         found = list(rows.filter(named(text)).order_by("id").values_list("id", flat=True)[: MOST_TASKS + 1])
         if len(found) > MOST_TASKS:
-            self.too_many = (
-                f"More than {MOST_TASKS} tasks match; operations on the first {MOST_TASKS} are shown."
-            )
+            message = gettext("More than %(most)s tasks match; operations on the first %(most)s are shown.")
+            self.too_many = message % {"most": MOST_TASKS}
         return found[:MOST_TASKS]

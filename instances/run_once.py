@@ -12,6 +12,8 @@ from typing import Any, Self
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from instances import definitions
 from instances.engine import generation, hints, lifecycle, parameters
@@ -22,6 +24,7 @@ from instances.engine.lives import Life
 from instances.engine.schedule import is_data_time, occurrences
 from instances.engine.states import InstanceType, Operation, RunType, SelfDependency, TaskStatus, refusal
 from instances.engine.transactions import retried
+from instances.language import listed_plainly
 from instances.models import Instance, OperationItem, OperationRecord, Task
 from instances.models.definition import parameter_layers
 from instances.models.operation import ItemOutcome
@@ -50,7 +53,7 @@ class RunOnce(TaskOperation):
     time of the schedule. `parameters` override by name, for this life, and need the right to override."""
 
     kind = "run_task_once"
-    title = "Run once"
+    title = gettext_noop("Run once")
     right = Right.OPERATE
     sources = (TaskStatus.SCHEDULING, TaskStatus.PAUSED)
     data_time: dt.datetime | None = None
@@ -83,11 +86,12 @@ class RunOnce(TaskOperation):
     def refusal(self, task: Task) -> str:
         project = task.workflow.project
         if not project.enabled:
-            return f"Project {project} is disabled: it runs nothing."
+            return _("Project %(project)s is disabled: it runs nothing.") % {"project": project}
         try:
             definitions.usable(task)
         except ValidationError as error:
-            return f"{task.name} can no longer be scheduled: {' '.join(error.messages)}"
+            message = _("%(task)s can no longer be scheduled: %(why)s")
+            return message % {"task": task.name, "why": " ".join(error.messages)}
         return ""
 
 
@@ -102,7 +106,7 @@ def data_time_now(task: Task, now: dt.datetime) -> dt.datetime:
 
 def raw_parameters(task: Task) -> dict[str, str]:
     """What a life of the task that starts now would freeze, expressions and all."""
-    project, workflow, _ = parameter_layers(task)
+    project, workflow, _task = parameter_layers(task)
     version = task.current_version
     return parameters.merge(project, workflow, version.parameters if version else task.parameters)
 
@@ -176,8 +180,10 @@ def _check_parameters(operation: RunOnce, task: Task, data_time: dt.datetime, no
     """Names that the task knows, and values that can be filled in."""
     raw = raw_parameters(task)
     if unknown := sorted(set(operation.parameters) - set(raw)):
-        known = ", ".join(sorted(raw)) or "none"
-        raise _Refused(f"{task.name} has no parameter {', '.join(unknown)}; it has: {known}.")
+        known = listed_plainly(sorted(raw) or [_("none")])
+        message = _("%(task)s has no parameter %(names)s; it has: %(known)s.")
+        names = listed_plainly(unknown)
+        raise _Refused(message % {"task": task.name, "names": names, "known": known})
     try:
         parameters.resolve(
             {**raw, **operation.parameters},
@@ -192,19 +198,25 @@ def _check_parameters(operation: RunOnce, task: Task, data_time: dt.datetime, no
 def _check_data_time(task: Task, data_time: dt.datetime, now: dt.datetime) -> None:
     """A new instance must not take the place of one that the schedule is going to generate itself."""
     if not EARLIEST <= data_time <= now + FURTHEST:
-        raise _Refused(
-            f"Choose a data time from {EARLIEST:{_TIMES}} to {now + FURTHEST:{_TIMES}}, not {data_time:{_TIMES}}."
-        )
+        message = _("Choose a data time from %(first)s to %(last)s, not %(time)s.")
+        values = {
+            "first": f"{EARLIEST:{_TIMES}}",
+            "last": f"{now + FURTHEST:{_TIMES}}",
+            "time": f"{data_time:{_TIMES}}",
+        }
+        raise _Refused(message % values)
     schedule = definitions.usable(task)
     if task.status != TaskStatus.SCHEDULING or not is_data_time(schedule, data_time):
         return
     following = occurrences(schedule, data_time - _SECOND, _FOR_EVER)
     planned = next((one.planned_time for one in following if one.data_time == data_time), None)
     if planned is not None and task.generated_until is not None and planned > task.generated_until:
-        raise _Refused(
-            f"The schedule of {task.name} generates {data_time:{_TIMES}} itself, to run at {planned:{_TIMES}}. "
+        message = _(
+            "The schedule of %(task)s generates %(time)s itself, to run at %(planned)s. "
             "Choose another data time."
         )
+        values = {"task": task.name, "time": f"{data_time:{_TIMES}}", "planned": f"{planned:{_TIMES}}"}
+        raise _Refused(message % values)
 
 
 def _begin_life(operation: RunOnce, existing: Instance, noted: OperationRecord) -> Touched:
@@ -233,8 +245,10 @@ def _create(
     try:
         generation.create([wanted], lives_follow=True)
     except (ValueError, KeyError) as error:
-        raise _Refused(f"{task.name} cannot be run for {data_time:{_TIMES}}: {error}") from None
-    _, touched = lifecycle.rerun([], noted.pk, operation.life(), fresh=[wanted.instance_id])
+        message = _("%(task)s cannot be run for %(time)s: %(error)s")
+        values = {"task": task.name, "time": f"{data_time:{_TIMES}}", "error": error}
+        raise _Refused(message % values) from None
+    _changed, touched = lifecycle.rerun([], noted.pk, operation.life(), fresh=[wanted.instance_id])
     _note_item(noted, wanted.instance_id, None)
     return touched
 

@@ -17,6 +17,8 @@ from django.contrib.admin.models import ADDITION, CHANGE
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from events.models import Emitter, Listener
 from instances import definitions
@@ -40,8 +42,8 @@ class _Workflows(Definition[Workflow]):
     def held(self, row: Workflow) -> str:
         related: Any = row
         if related.tasks.exists():
-            return "it has tasks"
-        return "its instances are still there" if Instance.objects.filter(workflow=row).exists() else ""
+            return _("it has tasks")
+        return _("its instances are still there") if Instance.objects.filter(workflow=row).exists() else ""
 
 
 @dataclass
@@ -62,7 +64,7 @@ class _Tasks(Definition[Task]):
     anchor = "workflow"
     # The owner of a task that exists is changed by an operation, which its instances and the record know of.
     fixed = ("owner",)
-    fixed_words = "The owner of a task that exists is changed by the operation `owner`."
+    fixed_words = gettext_noop("The owner of a task that exists is changed by the operation `owner`.")
     choice_rights = {
         "for_each": Right.AUTHOR,
         "folder": Right.AUTHOR,
@@ -84,10 +86,10 @@ class _Tasks(Definition[Task]):
     def held(self, row: Task) -> str:
         related: Any = row
         if related.instances.exists():
-            return "its instances are still there; take it offline instead"
+            return _("its instances are still there; take it offline instead")
         if related.inner_tasks.exists():
-            return "it has inner tasks"
-        return "other tasks wait for it" if related.dependents.exists() else ""
+            return _("it has inner tasks")
+        return _("other tasks wait for it") if related.dependents.exists() else ""
 
     @transaction.atomic
     def create(
@@ -106,7 +108,7 @@ class _Tasks(Definition[Task]):
         self.begin(task, columns, user)
         self.set(task, columns, user)
         if task.workflow_id is None:
-            raise ValidationError({"workflow": "Choose a workflow."})
+            raise ValidationError({"workflow": _("Choose a workflow.")})
         require(user, self.project_of(task), self.right)
         self._keep(task, self._read(task, given, user))
         self.log(task, ADDITION, user, source)
@@ -160,7 +162,7 @@ class _Tasks(Definition[Task]):
         parts, wrong = _Parts(), dict[str, list[str]]()
         for name, value in given.items():
             if not isinstance(value, list | tuple) or len(value) > MOST_PARTS:
-                wrong[name] = [f"Write a list, of at most {MOST_PARTS:,}."]
+                wrong[name] = [_("Write a list, of at most %(most)s.") % {"most": f"{MOST_PARTS:,}"}]
                 continue
             try:
                 if name == "secrets":
@@ -198,13 +200,13 @@ class _Tasks(Definition[Task]):
         known = {column.name: column for column in model._meta.concrete_fields}
         names = [name for name in known if name not in _NOT_GIVEN]
         if not isinstance(given, Mapping) or not set(given) <= set(names):
-            raise ValidationError(f"Write objects with {', '.join(names)}.")
+            raise ValidationError(_("Write objects with %(names)s.") % {"names": ", ".join(names)})
         row = model(task=task)
         for name, value in given.items():
             setattr(row, known[name].attname, getattr(value, "pk", value))
         if isinstance(row, Dependency) and (row.scope or row.offsets):
             try:
-                row.offsets = scopes.canonical(row.scope or "The default", row.offsets)
+                row.offsets = scopes.canonical(row.scope or _("The default"), row.offsets)
             except scopes.DependencyError as error:
                 raise ValidationError(str(error)) from None
         return row
@@ -239,7 +241,7 @@ class _Tasks(Definition[Task]):
         for name in ("listeners", "emitters"):
             events = [row.event_id for row in parts.rows.get(name, ())]
             if len(set(events)) < len(events):
-                wrong[name] = ["An event is listed twice."]
+                wrong[name] = [_("An event is listed twice.")]
         if wrong:
             raise ValidationError(wrong)
 
@@ -249,9 +251,11 @@ def belongings(project: Project, owner: User | None, secrets: Iterable[Secret]) 
     wrong: dict[str, list[str]] = {}
     foreign = [one.name for one in secrets if one.project_id != project.pk]
     if foreign:
-        wrong["secrets"] = [f"Of another project than the workflow: {', '.join(foreign)}."]
+        message = _("Of another project than the workflow: %(names)s.")
+        wrong["secrets"] = [message % {"names": ", ".join(foreign)}]
     if owner and not may_own(owner, project.pk):
-        wrong["owner"] = [f"{owner} may not edit tasks of project {project}."]
+        message = _("%(user)s may not edit tasks of project %(project)s.")
+        wrong["owner"] = [message % {"user": owner, "project": project}]
     return wrong
 
 

@@ -16,14 +16,18 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext_noop as _
 
 from instances import definitions, operations
 from instances.engine import generation, owners
 from instances.engine.schedule import due
-from instances.engine.states import Operation, TaskStatus, sources
+from instances.engine.states import STATUS_WORDS, Operation, TaskStatus, sources
 from instances.engine.transactions import retried
+from instances.language import either
 from instances.models import Instance, OperationRecord, Task
 from instances.models.choices import CatchUp
+from instances.operations.words import rights_named
 from instances.task_records import Asked, image, record
 from weops.projects import access
 from weops.projects.access import Right
@@ -33,7 +37,7 @@ BATCH = 500
 # How long the door itself ends instances; a worker goes on with what is left.
 KILL_SECONDS = 2.0
 NAMED = 5
-NO_SUCH_TASK = "There is no such task."
+NO_SUCH_TASK = gettext_lazy("There is no such task.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ class Pause(_Stop):
     """Generates nothing until it is resumed. What has been generated goes on, unless it is killed."""
 
     kind = "pause_task"
-    title = "Pause"
+    title = _("Pause")
     right = Right.OPERATE
     sources = (TaskStatus.SCHEDULING,)
     target = TaskStatus.PAUSED
@@ -137,7 +141,7 @@ class TakeOffline(_Stop):
 
     kind = "take_task_offline"
     for_inner = True
-    title = "Take offline"
+    title = _("Take offline")
     right = Right.AUTHOR
     sources = (TaskStatus.SCHEDULING, TaskStatus.PAUSED)
     target = TaskStatus.OFFLINE
@@ -151,7 +155,7 @@ class Resume(TaskOperation):
     """
 
     kind = "resume_task"
-    title = "Resume"
+    title = _("Resume")
     right = Right.OPERATE
     sources = (TaskStatus.PAUSED,)
     generate_missed: bool = False
@@ -161,7 +165,8 @@ class Resume(TaskOperation):
         try:
             definitions.usable(task)
         except ValidationError as error:
-            return f"{task.name} can no longer be scheduled: {' '.join(error.messages)}"
+            message = gettext("%(task)s can no longer be scheduled: %(why)s")
+            return message % {"task": task.name, "why": " ".join(error.messages)}
         return ""
 
     def change(self, tasks: Sequence[Task], asked: Asked) -> dict[str, Any]:
@@ -180,7 +185,7 @@ class Submit(TaskOperation):
 
     kind = "submit_task"
     for_inner = True
-    title = "Submit"
+    title = _("Submit")
     right = Right.AUTHOR
     now: dt.datetime = field(default_factory=timezone.now)
 
@@ -191,7 +196,8 @@ class Submit(TaskOperation):
         try:
             definitions.validate_whole(task)
         except ValidationError as error:
-            return f"{task.name} cannot be scheduled: {' '.join(error.messages)}"
+            message = gettext("%(task)s cannot be scheduled: %(why)s")
+            return message % {"task": task.name, "why": " ".join(error.messages)}
         return ""
 
     def change(self, tasks: Sequence[Task], asked: Asked) -> dict[str, Any]:
@@ -206,7 +212,7 @@ class ChangeOwner(TaskOperation):
 
     kind = "change_task_owner"
     for_inner = True
-    title = "Change owner"
+    title = _("Change owner")
     right = Right.AUTHOR
     owner: User
 
@@ -217,12 +223,14 @@ class ChangeOwner(TaskOperation):
     def refusal(self, task: Task) -> str:
         # Instances are left behind if the last change of the owner was cut short; it is then finished by this one.
         if task.owner_id == self.owner.pk and not owners.left_behind(task.pk, self.owner.pk).exists():
-            return f"{task.name} belongs to {self.owner} already."
+            message = gettext("%(task)s belongs to %(owner)s already.")
+            return message % {"task": task.name, "owner": self.owner}
         if not may_own(self.owner, task.workflow.project_id):
-            return (
-                f"{self.owner} cannot own {task.name}: an owner is an active member of project "
-                f"{task.workflow.project} who may edit tasks, or a superuser."
+            message = gettext(
+                "%(owner)s cannot own %(task)s: an owner is an active member of project %(project)s "
+                "who may edit tasks, or a superuser."
             )
+            return message % {"owner": self.owner, "task": task.name, "project": task.workflow.project}
         return ""
 
     def change(self, tasks: Sequence[Task], asked: Asked) -> dict[str, Any]:
@@ -295,20 +303,26 @@ def _apply_batch(
 def barred(operation: TaskOperation, task: Task | None, user: User | None) -> str:
     """Why neither the rights of `user` (None: the system) nor the task's status allow the operation; empty if they do."""
     if task is None:
-        return NO_SUCH_TASK
+        return str(NO_SUCH_TASK)
     project = task.workflow.project
     if user is not None:
         held = access.rights(user, project)
         if Right.VIEW not in held:
-            return NO_SUCH_TASK
-        if lacking := sorted(operation.rights() - held):
-            return f"You do not have the right to {' and '.join(lacking)} in project {project}."
+            return str(NO_SUCH_TASK)
+        if lacking := operation.rights() - held:
+            message = gettext("You do not have the right to %(rights)s in project %(project)s.")
+            return message % {"rights": rights_named(lacking), "project": project}
     if task.for_each is not None and not operation.for_inner:
-        return f"{task.name} is a task inside {task.for_each.name}, which runs it: do this with that one."
+        message = gettext("%(task)s is a task inside %(outer)s, which runs it: do this with that one.")
+        return message % {"task": task.name, "outer": task.for_each.name}
     if task.status not in operation.sources:
-        allowed = " or ".join(operation.sources)
-        verb = operation.title.lower()
-        return f"{task.name} is {task.status}: {verb} is allowed only for tasks that are {allowed}."
+        message = gettext("%(task)s is %(status)s: %(verb)s is allowed only for tasks that are %(allowed)s.")
+        return message % {
+            "task": task.name,
+            "status": gettext(STATUS_WORDS[TaskStatus(task.status)]),
+            "verb": gettext(operation.title).lower(),
+            "allowed": either(gettext(STATUS_WORDS[status]) for status in operation.sources),
+        }
     return ""
 
 
@@ -316,7 +330,7 @@ def why_not(operation: TaskOperation, task: Task | None, user: User | None) -> s
     """Why the operation is refused, for whatever reason; empty if it is not. The task is locked."""
     if why := barred(operation, task, user):
         return why
-    return operation.refusal(task) if task is not None else NO_SUCH_TASK
+    return operation.refusal(task) if task is not None else str(NO_SUCH_TASK)
 
 
 def possible_owners(project_ids: Iterable[int]) -> QuerySet[User]:

@@ -205,7 +205,7 @@ def test_lengths_of_time(seconds: float, said: str) -> None:
 
 
 def test_numbers_and_lists() -> None:
-    assert (counted(1, "task"), counted(1200, "task"), counted(0, "retry", "retries")) == (
+    assert (counted(1, "task"), counted(1200, "task"), counted(0, "retry")) == (
         "1 task", "1,200 tasks", "0 retries",
     )  # fmt: skip
     assert listed(["a"]) == "a"

@@ -24,9 +24,7 @@ from unfold.widgets import (
 )
 
 from instances.runners import registry
-from instances.runners.settings_schema import Schema
-
-_START = "the setting "
+from instances.runners.settings_schema import OfSetting, Schema
 
 
 def name_of(task_type: str, setting: str) -> str:
@@ -154,8 +152,7 @@ def collect(task_type: str, cleaned: Mapping[str, Any]) -> dict[str, Any]:
 
 def field_of(task_type: str, message: str) -> str:
     """The field that a message about a setting belongs to."""
-    word = message.removeprefix(_START).split(" ", 1)[0].rstrip(",:")
-    return name_of(task_type, word)
+    return name_of(task_type, message.setting if isinstance(message, OfSetting) else "")
 
 
 def shown_for() -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from instances.language import gettext, listed_plainly
 from instances.models import Dependency
 
 
@@ -17,9 +18,14 @@ def ids_of(branch_id: int, names: Sequence[str], all_names: Sequence[str] = ()) 
     )
     known = {name for _, name in waiting}
     if missing := sorted({*names, *all_names} - known):
-        raise UnknownTasks(
-            f"no task called {', '.join(missing)} waits for this branch; {', '.join(sorted(known)) or 'none'} do: "
+        message = gettext(
+            "no task called %(names)s waits for this branch; %(known)s do: "
             "correct the names, or let them depend on it"
         )
+        names_of = {
+            "names": listed_plainly(missing),
+            "known": listed_plainly(sorted(known) or [gettext("none")]),
+        }
+        raise UnknownTasks(message % names_of)
     wanted = set(names)
     return sorted({task_id for task_id, name in waiting if name in wanted})

@@ -19,6 +19,8 @@ from functools import lru_cache
 
 from cronsim import CronSim, CronSimError
 
+from instances.language import gettext
+
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
 _MIDNIGHT = time(0, 0)
@@ -104,7 +106,8 @@ def parse(expression: str) -> Crontab:
     """Read an expression of either dialect; raises CronError."""
     fields = expression.upper().split()
     if len(expression) > _MAX_CHARS:
-        raise CronError(f"A crontab has at most {_MAX_CHARS} characters; this one has {len(expression)}.")
+        message = gettext("A crontab has at most %(most)s characters; this one has %(count)s.")
+        raise CronError(message % {"most": _MAX_CHARS, "count": len(expression)})
     if len(fields) not in (5, 6, 7):
         raise CronError(_wrong_length(expression.strip(), len(fields)))
     quartz = len(fields) > 5
@@ -133,25 +136,32 @@ def without_years(expression: str) -> str:
 
 
 def _never(expression: str) -> str:
-    return f"{expression!r} never matches: there is no such date. Choose a day that the month has, or L."
+    return gettext(
+        "%(crontab)r never matches: there is no such date. Choose a day that the month has, or L."
+    ) % {"crontab": expression}
 
 
 def _wrong_length(expression: str, count: int) -> str:
     if expression.lower() in _MACROS:
-        return f"{expression!r} is a nickname; write {_MACROS[expression.lower()]!r} instead."
-    return (
-        f"A crontab has 5 fields (minute hour day-of-month month day-of-week) or 7 (Quartz, with second first"
-        f" and year last); {expression!r} has {count}. Write for example '30 2 * * *' or '0 30 2 * * ? *'."
-    )
+        message = gettext("%(crontab)r is a nickname; write %(instead)r instead.")
+        return message % {"crontab": expression, "instead": _MACROS[expression.lower()]}
+    return gettext(
+        "A crontab has 5 fields (minute hour day-of-month month day-of-week) or 7 (Quartz, with second first"
+        " and year last); %(crontab)r has %(count)s. Write for example '30 2 * * *' or '0 30 2 * * ? *'."
+    ) % {"crontab": expression, "count": count}
 
 
 def _check_quartz(second: str, month_day: str, weekday: str) -> None:
     if second not in ("0", "00"):
-        raise CronError(f"The second is {second!r}, but tasks are scheduled by the minute: write 0.")
+        message = gettext("The second is %(second)r, but tasks are scheduled by the minute: write 0.")
+        raise CronError(message % {"second": second})
     if (month_day == "?") == (weekday == "?"):
         raise CronError(
-            f"With a second (Quartz), exactly one of day-of-month {month_day!r} and day-of-week {weekday!r}"
-            " must be ?, as in '0 0 2 * * ? *' or '0 0 2 ? * MON-FRI *'."
+            gettext(
+                "With a second (Quartz), exactly one of day-of-month %(day)r and day-of-week %(weekday)r"
+                " must be ?, as in '0 0 2 * * ? *' or '0 0 2 ? * MON-FRI *'."
+            )
+            % {"day": month_day, "weekday": weekday}
         )
 
 
@@ -181,14 +191,16 @@ def _number_term(name: str, text: str, term: str) -> str:
     if name == "day-of-month" and term in ("L", "LW"):
         return term
     if term == "?":
-        raise _bad(name, text, "? is for a day field of a Quartz expression (6 or 7 fields); write *.")
+        raise _bad(name, text, _not_quartz())
     if name == "day-of-month" and re.fullmatch(r"[0-9]+W|W[0-9]*|L-[0-9]+W?", term):
-        advice = "nearest weekday (15W) and days before the last (L-3) are not supported; list the days."
+        advice = gettext(
+            "nearest weekday (15W) and days before the last (L-3) are not supported; list the days."
+        )
         raise _bad(name, text, advice)
     low, high = _RANGES[name]
     first, last, step = _bounds(name, text, term, _MONTHS if name == "month" else {}, low, high)
     if first > last:
-        raise _bad(name, text, f"a range must not go backwards; write {first}-{high},{low}-{last}.")
+        raise _bad(name, text, _backwards(f"{first}-{high},{low}-{last}"))
     if first == last:
         return str(first)
     body = "*" if term.startswith("*") else f"{first}-{last}"
@@ -204,7 +216,7 @@ def _bounds(
         raise _bad(name, text, _allowed(low, high, names))
     step = int(match["step"] or 1)
     if step < 1 or step > max(high - low, 1):
-        raise _bad(name, text, f"a step must be 1 to {high - low}.")
+        raise _bad(name, text, gettext("a step must be 1 to %(most)s.") % {"most": high - low})
     if match["star"]:
         return low, high, step
     written = [end for end in (match["first"], match["last"]) if end]
@@ -216,12 +228,28 @@ def _bounds(
 
 
 def _allowed(low: int, high: int, names: dict[str, int]) -> str:
-    also = f" or {next(iter(names))}..{list(names)[-1]}" if names else ""
-    return f"write * or numbers {low} to {high}{also}, as in {low},{low + 2} or {low}-{high} or */2."
+    values = {"low": low, "high": high, "two": f"{low},{low + 2}", "range": f"{low}-{high}"}
+    if names:
+        named = {"first": next(iter(names)), "last": list(names)[-1]}
+        message = gettext(
+            "write * or numbers %(low)s to %(high)s or %(first)s..%(last)s,"
+            " as in %(two)s or %(range)s or */2."
+        )
+        return message % {**values, **named}
+    return gettext("write * or numbers %(low)s to %(high)s, as in %(two)s or %(range)s or */2.") % values
+
+
+def _not_quartz() -> str:
+    return gettext("? is for a day field of a Quartz expression (6 or 7 fields); write *.")
+
+
+def _backwards(instead: str) -> str:
+    return gettext("a range must not go backwards; write %(instead)s.") % {"instead": instead}
 
 
 def _bad(name: str, text: str, advice: str) -> CronError:
-    return CronError(f"The {name} field {text!r} cannot be used: {advice}")
+    values = {"field": name, "text": text, "advice": advice}
+    return CronError(gettext("The %(field)s field %(text)r cannot be used: %(advice)s") % values)
 
 
 def _weekdays(text: str, sunday: int) -> str:
@@ -232,11 +260,10 @@ def _weekdays(text: str, sunday: int) -> str:
 def _weekday_term(text: str, term: str, sunday: int) -> str:
     name = "day-of-week"
     if term == "?":
-        raise _bad(name, text, "? is for a day field of a Quartz expression (6 or 7 fields); write *.")
+        raise _bad(name, text, _not_quartz())
     if term == "L":
-        raise _bad(
-            name, text, "write which weekday of the month is meant, as in FRIL (or L in day-of-month)."
-        )
+        advice = gettext("write which weekday of the month is meant, as in FRIL (or L in day-of-month).")
+        raise _bad(name, text, advice)
     names = {day: number + sunday for day, number in _WEEKDAYS.items()}
     low, high = sunday, 7
     if special := _SPECIAL_WEEKDAY.match(term):
@@ -261,6 +288,6 @@ def _years(text: str) -> frozenset[int] | None:
     for term in text.split(","):
         first, last, step = _bounds("year", text, term, {}, low, high)
         if first > last:
-            raise _bad("year", text, f"a range must not go backwards; write {last}-{first}.")
+            raise _bad("year", text, _backwards(f"{last}-{first}"))
         years.update(range(first, last + 1, step))
     return frozenset(years)

@@ -34,6 +34,7 @@ from instances.engine.dependency_scopes import (
 )
 from instances.engine.schedule import Cycle, Schedule, data_times, is_data_time, previous_data_time
 from instances.engine.zone import TICK, first_instant, wall, zone
+from instances.language import gettext
 
 __all__ = [
     "DependencyError",
@@ -288,7 +289,8 @@ def topological_layers(edges: Mapping[K, Iterable[K]]) -> list[list[K]]:
         layer = sorted(ready, key=rank.__getitem__)
     if any(unmet.values()):
         path = " -> ".join(map(str, find_cycle(targets) or ()))
-        raise DependencyError(f"There is a circle: {path}. Remove one of its dependencies.")
+        message = gettext("There is a circle: %(path)s. Remove one of its dependencies.")
+        raise DependencyError(message % {"path": path})
     return layers
 
 

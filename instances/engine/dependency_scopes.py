@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import Final
 
 from instances.engine.schedule_types import Cycle
+from instances.language import either, gettext
+from instances.language import gettext_noop as _
 
 # An offset reaches so many units at most, and a range is no longer: a month of minutes.
 MOST_OFFSET: Final = 44_640
@@ -25,50 +27,57 @@ class DependencyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """`dimension`: the unit it is counted in, which WeData's API calls MainCyclicConfig. `words` follow "waits for"."""
+    """`dimension`: the unit it is counted in, which WeData's API calls MainCyclicConfig. `text` follows "waits for"."""
 
     dimension: str
-    words: str
+    text: str
+
+    @property
+    def words(self) -> str:
+        """`text` in the language of who reads it."""
+        return gettext(self.text)
 
 
 SCOPES: Final[dict[str, Scope]] = {
-    "CURRENT_MINUTE": Scope("MINUTE", "the minute of D"),
-    "PREVIOUS_MINUTE_CYCLE": Scope("MINUTE", "its last data time before D"),
-    "CURRENT_HOUR": Scope("HOUR", "the hour of D"),
-    "PREVIOUS_HOUR": Scope("HOUR", "the hour before that of D"),
+    "CURRENT_MINUTE": Scope("MINUTE", _("the minute of D")),
+    "PREVIOUS_MINUTE_CYCLE": Scope("MINUTE", _("its last data time before D")),
+    "CURRENT_HOUR": Scope("HOUR", _("the hour of D")),
+    "PREVIOUS_HOUR": Scope("HOUR", _("the hour before that of D")),
     "PREVIOUS_HOUR_LATER_OFFSET_MINUTE": Scope(
-        "HOUR", "the hour before that of D, but for its first instant, and up to D: (-60m, 0]"
+        "HOUR", _("the hour before that of D, but for its first instant, and up to D: (-60m, 0]")
     ),
-    "PREVIOUS_HOUR_CYCLE": Scope("HOUR", "its last data time before D"),
-    "CURRENT_DAY": Scope("DAY", "the day of D"),
-    "PREVIOUS_DAY": Scope("DAY", "the day before that of D"),
+    "PREVIOUS_HOUR_CYCLE": Scope("HOUR", _("its last data time before D")),
+    "CURRENT_DAY": Scope("DAY", _("the day of D")),
+    "PREVIOUS_DAY": Scope("DAY", _("the day before that of D")),
     "PREVIOUS_DAY_LATER_OFFSET_HOUR": Scope(
-        "DAY", "the day before that of D, but for its first instant, and up to D: (-24h, 0]"
+        "DAY", _("the day before that of D, but for its first instant, and up to D: (-24h, 0]")
     ),
     "PREVIOUS_DAY_LATER_OFFSET_MINUTE": Scope(
-        "DAY", "the day before that of D, but for its first instant, and up to D: (-1440m, 0]"
+        "DAY", _("the day before that of D, but for its first instant, and up to D: (-1440m, 0]")
     ),
-    "ALL_DAY_OF_YEAR": Scope("DAY", "every day of the year of D"),
-    "RECENT_DATE": Scope("DAY", "its latest data time up to D"),
-    "CURRENT_WEEK": Scope("WEEK", "the week of D, Monday to Sunday"),
-    "PREVIOUS_WEEK": Scope("WEEK", "the week before that of D, Monday to Sunday"),
-    "PREVIOUS_FRIDAY": Scope("WEEK", "Friday of the week before that of D"),
-    "PREVIOUS_WEEKEND": Scope("WEEK", "Sunday of the week before that of D"),
-    "CURRENT_MONTH": Scope("MONTH", "the month of D"),
-    "PREVIOUS_MONTH": Scope("MONTH", "the month before that of D"),
-    "PREVIOUS_BEGIN_OF_MONTH": Scope("MONTH", "the first day of the month before that of D"),
-    "PREVIOUS_END_OF_MONTH": Scope("MONTH", "the last day of the month before that of D"),
-    "ALL_MONTH_OF_YEAR": Scope("MONTH", "every month of the year of D"),
-    "CURRENT_YEAR": Scope("YEAR", "the year of D"),
+    "ALL_DAY_OF_YEAR": Scope("DAY", _("every day of the year of D")),
+    "RECENT_DATE": Scope("DAY", _("its latest data time up to D")),
+    "CURRENT_WEEK": Scope("WEEK", _("the week of D, Monday to Sunday")),
+    "PREVIOUS_WEEK": Scope("WEEK", _("the week before that of D, Monday to Sunday")),
+    "PREVIOUS_FRIDAY": Scope("WEEK", _("Friday of the week before that of D")),
+    "PREVIOUS_WEEKEND": Scope("WEEK", _("Sunday of the week before that of D")),
+    "CURRENT_MONTH": Scope("MONTH", _("the month of D")),
+    "PREVIOUS_MONTH": Scope("MONTH", _("the month before that of D")),
+    "PREVIOUS_BEGIN_OF_MONTH": Scope("MONTH", _("the first day of the month before that of D")),
+    "PREVIOUS_END_OF_MONTH": Scope("MONTH", _("the last day of the month before that of D")),
+    "ALL_MONTH_OF_YEAR": Scope("MONTH", _("every month of the year of D")),
+    "CURRENT_YEAR": Scope("YEAR", _("the year of D")),
     "CURRENT": Scope(
-        "CRONTAB", "its latest data time up to D; of a one-off task the one it has, whenever that is"
+        "CRONTAB", _("its latest data time up to D; of a one-off task the one it has, whenever that is")
     ),
-    "RANGE_MINUTE": Scope("RANGE_MINUTE", "the minutes from the first offset to the second, counted from D"),
-    "LIST_MINUTE": Scope("LIST_MINUTE", "exactly the minutes at the offsets, counted from D"),
-    "RANGE_HOUR": Scope("RANGE_HOUR", "the hours from the first offset to the second, counted from D"),
-    "LIST_HOUR": Scope("LIST_HOUR", "exactly the hours at the offsets, counted from D"),
-    "RANGE_DAY": Scope("RANGE_DAY", "the days from the first offset to the second, counted from D"),
-    "LIST_DAY": Scope("LIST_DAY", "exactly the days at the offsets, counted from D"),
+    "RANGE_MINUTE": Scope(
+        "RANGE_MINUTE", _("the minutes from the first offset to the second, counted from D")
+    ),
+    "LIST_MINUTE": Scope("LIST_MINUTE", _("exactly the minutes at the offsets, counted from D")),
+    "RANGE_HOUR": Scope("RANGE_HOUR", _("the hours from the first offset to the second, counted from D")),
+    "LIST_HOUR": Scope("LIST_HOUR", _("exactly the hours at the offsets, counted from D")),
+    "RANGE_DAY": Scope("RANGE_DAY", _("the days from the first offset to the second, counted from D")),
+    "LIST_DAY": Scope("LIST_DAY", _("exactly the days at the offsets, counted from D")),
 }
 
 _MINUTES, _HOURS, _DAYS = "RANGE_MINUTE LIST_MINUTE", "RANGE_HOUR LIST_HOUR", "RANGE_DAY LIST_DAY"
@@ -178,7 +187,13 @@ def problem(scope: str, downstream: Cycle, upstream: Cycle, offsets: str = "") -
     """What is wrong with a scope (empty: the default) and its offsets, and what to write instead; or an empty text."""
     known = scopes(downstream, upstream)
     if scope and scope not in known:
-        return f"{scope[:60]!r} is no scope of {downstream} on {upstream}; choose {' or '.join(known)}."
+        message = gettext("%(scope)r is no scope of %(cycle)s on %(upstream)s; choose %(scopes)s.")
+        return message % {
+            "scope": scope[:60],
+            "cycle": downstream,
+            "upstream": upstream,
+            "scopes": either(known),
+        }
     try:
         offsets_of(scope or known[0], offsets)
     except DependencyError as error:
@@ -194,25 +209,49 @@ def offsets_of(scope: str, text: str) -> tuple[int, ...]:
     """
     if not takes_offsets(scope):
         if text.strip():
-            raise DependencyError(f"{scope} takes no offsets; clear them, or choose a range or a list.")
+            message = gettext("%(scope)s takes no offsets; clear them, or choose a range or a list.")
+            raise DependencyError(message % {"scope": scope})
         return ()
     words = text.split(",") if text.strip() else []
-    unit = scope.partition("_")[2].lower()
     is_range = scope.startswith(RANGE)
     if not all(_NUMBER.fullmatch(word.strip()) for word in words):
-        raise DependencyError(
-            f"{text[:60]!r} are no offsets: write whole {unit}s with commas between, such as -1,0."
+        raise _offset_error(
+            _("%(text)r are no offsets: write whole %(units)s with commas between, such as -1,0."),
+            scope,
+            text,
         )
     numbers = [int(word) for word in words]
     if is_range and (len(numbers) != 2 or numbers[0] > numbers[1]):
-        raise DependencyError(f"{scope} takes two offsets in {unit}s, the earlier first, such as -1,0.")
+        raise _offset_error(
+            _("%(scope)s takes two offsets in %(units)s, the earlier first, such as -1,0."), scope, text
+        )
     if not numbers:
-        raise DependencyError(f"{scope} takes the {unit}s to wait for, counted from D, such as -1 or -7,-1.")
+        raise _offset_error(
+            _("%(scope)s takes the %(units)s to wait for, counted from D, such as -1 or -7,-1."), scope, text
+        )
     if max(map(abs, numbers)) > MOST_OFFSET or (is_range and numbers[1] - numbers[0] > MOST_OFFSET):
-        raise DependencyError(
-            f"{scope} {text[:60]} reaches too far: offsets, and the length of a range, are at most {MOST_OFFSET:,} {unit}s."
+        raise _offset_error(
+            _(
+                "%(scope)s %(text)s reaches too far: offsets, and the length of a range, "
+                "are at most %(most)s %(units)s."
+            ),
+            scope,
+            text,
         )
     return tuple(numbers) if is_range else tuple(sorted(set(numbers)))
+
+
+_UNITS: Final = {"MINUTE": _("minutes"), "HOUR": _("hours"), "DAY": _("days")}
+
+
+def _offset_error(message: str, scope: str, text: str) -> DependencyError:
+    values = {
+        "scope": scope,
+        "text": text[:60],
+        "units": gettext(_UNITS[scope.partition("_")[2]]),
+        "most": f"{MOST_OFFSET:,}",
+    }
+    return DependencyError(gettext(message) % values)
 
 
 def canonical(scope: str, text: str) -> str:

@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from graphlib import CycleError, TopologicalSorter
 
 from instances.engine.zone import first_instant, wall, zone
+from instances.language import gettext
 
 UNDEFINED_PARAMETER = "UNDEFINED_PARAMETER"
 BAD_EXPRESSION = "BAD_EXPRESSION"
@@ -110,8 +111,11 @@ def resolve(
         order = list(TopologicalSorter(references).static_order())
     except CycleError as error:
         path = " -> ".join(_shown(name) for name in reversed(error.args[1]))
+        message = gettext(
+            "These parameters refer to one another in a circle: %(path)s. Give one a value of its own."
+        )
         raise ParameterError(
-            f"These parameters refer to one another in a circle: {path}. Give one a value of its own.",
+            message % {"path": path},
             code=PARAMETER_CYCLE,
             name=error.args[1][-1],
         ) from None
@@ -121,8 +125,9 @@ def resolve(
         try:
             resolved[name] = _expand(parameters[name], resolved, clock, MAX_VALUE_CHARS)
         except ParameterError as error:
+            message = gettext("In the value of parameter %(name)s: %(error)s")
             raise ParameterError(
-                f"In the value of parameter {_shown(name)}: {error}", code=error.code, name=error.name
+                message % {"name": _shown(name), "error": error}, code=error.code, name=error.name
             ) from None
     return {name: resolved[name] for name in parameters}
 
@@ -164,14 +169,17 @@ def check(text: str, names: Collection[str]) -> list[ParameterError]:
 def check_name(name: str) -> None:
     """Refuse a parameter name that could not be used in ``${name}``, or that reads as a time expression."""
     if not _NAME.fullmatch(name) or len(name) > MAX_NAME_CHARS:
-        raise ParameterError(
-            f"{_shown(name)!r} cannot name a parameter: use letters, digits and _, begin with a letter or _, "
-            f"and write {MAX_NAME_CHARS} characters at most.",
-            name=name,
+        message = gettext(
+            "%(name)r cannot name a parameter: use letters, digits and _, begin with a letter or _, "
+            "and write %(most)s characters at most."
         )
+        raise ParameterError(message % {"name": _shown(name), "most": MAX_NAME_CHARS}, name=name)
     if _is_time(name):
+        message = gettext(
+            "%(name)s cannot name a parameter: %(expression)s is a time expression. Choose another name."
+        )
         raise ParameterError(
-            f"{_shown(name)} cannot name a parameter: ${{{name}}} is a time expression. Choose another name.",
+            message % {"name": _shown(name), "expression": f"${{{name}}}"},
             name=name,
         )
 
@@ -238,11 +246,11 @@ def _expand(text: str, values: Mapping[str, str], clock: _Clock, limit: int) -> 
         end = marker.end()
         put_in += len(value)
         if put_in > limit:
-            raise ParameterError(
-                f"More than {limit:,} characters of parameter values would be put in. Shorten the values, or "
-                "pass the name of a file or table in place of the data.",
-                name=marker[1] or "${",
+            message = gettext(
+                "More than %(most)s characters of parameter values would be put in. Shorten the values, or "
+                "pass the name of a file or table in place of the data."
             )
+            raise ParameterError(message % {"most": f"{limit:,}"}, name=marker[1] or "${")
     done.append(text[end:])
     return "".join(done)
 
@@ -251,21 +259,21 @@ def _value(marker: re.Match[str], values: Mapping[str, str], clock: _Clock) -> s
     """What one ``${...}`` stands for. A defined name wins over a time expression of the same spelling."""
     body = marker[1]
     if body is None:
-        raise ParameterError(
-            f"'${{' at character {marker.start() + 1} is not closed by '}}' on its line, or holds another "
-            f"brace or '$', or over {MAX_EXPRESSION_CHARS} characters. Close it, or write '$${{' to keep it.",
-            name="${",
+        message = gettext(
+            "'${' at character %(place)s is not closed by '}' on its line, or holds another "
+            "brace or '$', or over %(most)s characters. Close it, or write '$${' to keep it."
         )
+        raise ParameterError(message % {"place": marker.start() + 1, "most": MAX_EXPRESSION_CHARS}, name="${")
     if body in values:
         return values[body]
     try:
         expression = _parse(body)
         return clock.render(expression)
     except OverflowError:
-        raise ParameterError(
-            f"${{{_shown(body)}}} leaves the dates that exist (years 1 to 9999). Use a smaller offset.",
-            name=body,
-        ) from None
+        message = gettext(
+            "%(expression)s leaves the dates that exist (years 1 to 9999). Use a smaller offset."
+        )
+        raise ParameterError(message % {"expression": _marked(body)}, name=body) from None
 
 
 def _parse(body: str) -> _Expression:
@@ -274,7 +282,8 @@ def _parse(body: str) -> _Expression:
     anchor, colon, form = head.partition(":")
     if anchor in _ANCHORS or anchor == _TIMESTAMP:
         if anchor == _TIMESTAMP and colon:
-            raise ParameterError(f"${{{_shown(body)}}}: timestamp takes no format; remove it.", name=body)
+            message = gettext("%(expression)s: timestamp takes no format; remove it.")
+            raise ParameterError(message % {"expression": _marked(body)}, name=body)
         pieces = _pieces(form if colon else _DEFAULT_FORMAT)
     else:
         anchor, pieces = "", _pieces(head)
@@ -301,22 +310,29 @@ def _pieces(form: str) -> tuple[str, ...] | None:
 
 
 def _unreadable(body: str) -> ParameterError:
-    shown = _shown(body)
+    values = {"expression": _marked(body), "kept": f"${_marked(body)}"}
     if _NAME.fullmatch(body):
-        like_format = set(body) <= set("yMdHmsT_")
-        hint = " (a time format is made of yyyy yy MM dd HH mm ss)" if like_format else ""
-        return ParameterError(
-            f"${{{shown}}} is not defined{hint}. Define a parameter of this name on the task, its workflow "
-            f"or its project, or write $${{{shown}}} to keep the text as it is.",
-            code=UNDEFINED_PARAMETER,
-            name=body,
+        message = gettext(
+            "%(expression)s is not defined. Define a parameter of this name on the task, its workflow "
+            "or its project, or write %(kept)s to keep the text as it is."
         )
-    return ParameterError(
-        f"${{{shown}}} is neither a parameter nor a time expression. Write ${{name}}, or a format made of "
+        if set(body) <= set("yMdHmsT_"):
+            message = gettext(
+                "%(expression)s is not defined (a time format is made of yyyy yy MM dd HH mm ss). Define a "
+                "parameter of this name on the task, its workflow or its project, or write %(kept)s to keep "
+                "the text as it is."
+            )
+        return ParameterError(message % values, code=UNDEFINED_PARAMETER, name=body)
+    message = gettext(
+        "%(expression)s is neither a parameter nor a time expression. Write ${name}, or a format made of "
         "yyyy yy MM dd HH mm ss with offsets such as -1d (units y M w d h m; M is month, m is minute), as in "
-        f"${{yyyy-MM-dd-1d}}. If it is a shell's own variable, write $${{{shown}}}.",
-        name=body,
+        "${yyyy-MM-dd-1d}. If it is a shell's own variable, write %(kept)s."
     )
+    return ParameterError(message % values, name=body)
+
+
+def _marked(body: str) -> str:
+    return f"${{{_shown(body)}}}"
 
 
 def _is_time(name: str) -> bool:

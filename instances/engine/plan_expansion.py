@@ -18,6 +18,7 @@ from instances.engine.plan_spec import Order, PlanSpec
 from instances.engine.schedule import Cycle, Occurrence, Schedule, occurrences
 from instances.engine.states import SelfDependency
 from instances.engine.zone import TICK, first_instant, wall, zone
+from instances.language import gettext
 
 # One plan; beyond it belongs into two.
 MOST_RUNS = 500_000
@@ -31,9 +32,10 @@ class PlanTooLarge(ValueError):
     """More runs than one plan may have."""
 
     def __init__(self) -> None:
-        super().__init__(
-            f"The plan would have more than {MOST_RUNS:,} runs; choose fewer tasks or shorter ranges."
+        message = gettext(
+            "The plan would have more than %(most)s runs; choose fewer tasks or shorter ranges."
         )
+        super().__init__(message % {"most": f"{MOST_RUNS:,}"})
 
 
 @dataclass(frozen=True, slots=True)

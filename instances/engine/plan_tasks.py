@@ -13,13 +13,14 @@ from instances.engine.plan_expansion import Expansion, Rule, expand
 from instances.engine.plan_spec import PlanSpec, Reprocess
 from instances.engine.states import Operation, State, TaskStatus, refusal, sources
 from instances.engine.trigger_policies import bits
+from instances.language import gettext, gettext_noop
 from instances.models.backfill import RunState
 from instances.models.choices import RerunAllowed
 
 # Why a plan leaves an instance as it is.
 WHY_SKIPPED = {
-    Reprocess.MISSING: "It exists already; the plan makes what is missing.",
-    Reprocess.FAILED: "It has not failed; the plan runs what is missing or failed.",
+    Reprocess.MISSING: gettext_noop("It exists already; the plan makes what is missing."),
+    Reprocess.FAILED: gettext_noop("It has not failed; the plan runs what is missing or failed."),
 }
 FAILED = (State.FAILED.value, State.FAILED_RETRY.value)
 
@@ -66,9 +67,9 @@ def verdict(task: TaskFacts | None, state: str | None, reprocess: Reprocess) -> 
     if state is not None and (
         reprocess is Reprocess.MISSING or (reprocess is Reprocess.FAILED and state not in FAILED)
     ):
-        return Verdict(RunState.SKIPPED, WHY_SKIPPED[reprocess])
+        return Verdict(RunState.SKIPPED, gettext(WHY_SKIPPED[reprocess]))
     if task is None:
-        return Verdict(RunState.REFUSED, "There is no such task any more.")
+        return Verdict(RunState.REFUSED, gettext("There is no such task any more."))
     if why := _not_now(task):
         return Verdict(RunState.REFUSED, why)
     if state is None:
@@ -81,11 +82,12 @@ def verdict(task: TaskFacts | None, state: str | None, reprocess: Reprocess) -> 
 def _not_now(task: TaskFacts) -> str:
     """Why nothing of the task can be run."""
     if not task.enabled:
-        return f"The project of {task.name} is disabled."
+        return gettext("The project of %(task)s is disabled.") % {"task": task.name}
     if task.inner:
-        return f"{task.name} is a task inside a For-each task; run that one."
+        message = gettext("%(task)s is a task inside a For-each task; run that one.")
+        return message % {"task": task.name}
     if not task.submitted or task.status == TaskStatus.OFFLINE:
-        return f"{task.name} is offline; submit it first."
+        return gettext("%(task)s is offline; submit it first.") % {"task": task.name}
     return ""
 
 
@@ -94,11 +96,12 @@ def _no_rerun(task: TaskFacts, state: str) -> str:
     if state == State.SKIPPED:
         return ""
     if task.rerun_allowed == RerunAllowed.NONE:
-        return f"{task.name} never allows a rerun."
+        return gettext("%(task)s never allows a rerun.") % {"task": task.name}
     if task.rerun_allowed == RerunAllowed.FAILURE and state not in FAILED:
-        return f"{task.name} allows a rerun only after a failure."
+        return gettext("%(task)s allows a rerun only after a failure.") % {"task": task.name}
     if state not in sources(Operation.RERUN):
-        return refusal(Operation.RERUN, state, f"The instance of {task.name}")
+        name = gettext("The instance of %(task)s") % {"task": task.name}
+        return refusal(Operation.RERUN, state, name)
     return ""
 
 

@@ -8,6 +8,9 @@ from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any
 
+from instances.language import gettext, listed_plainly
+from instances.language import gettext_noop as _
+
 
 class Cycle(StrEnum):
     ONEOFF = "ONEOFF"
@@ -109,9 +112,10 @@ class Schedule:
     def from_dict(cls, data: Mapping[str, Any]) -> Schedule:
         """Read what `to_dict` wrote; absent and null fields take their defaults. Raises ScheduleError."""
         if unknown := sorted(set(data) - {f.name for f in fields(cls)}):
-            raise ScheduleError(unknown[0], "There is no such field in a schedule.")
+            raise ScheduleError(unknown[0], gettext("There is no such field in a schedule."))
         if not data.get("cycle"):
-            raise ScheduleError("cycle", f"Write one of {', '.join(Cycle)}.")
+            known = listed_plainly(Cycle)
+            raise ScheduleError("cycle", gettext("Write one of %(values)s.") % {"values": known})
         return cls(**{name: _READERS[name](name, value) for name, value in data.items() if value is not None})
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,15 +143,17 @@ def _word(field: str, words: type[StrEnum], value: object) -> StrEnum:
     try:
         return words(str(value))
     except ValueError:
-        known = ", ".join(word.value or "nothing" for word in words)
-        raise ScheduleError(field, f"{value!r} is not known; write one of {known}.") from None
+        known = listed_plainly(word.value or gettext("nothing") for word in words)
+        message = gettext("%(value)r is not known; write one of %(values)s.")
+        raise ScheduleError(field, message % {"value": value, "values": known}) from None
 
 
 def _in_order(field: str, values: Iterable[int]) -> tuple[int, ...]:
     try:
         return tuple(sorted(set(values)))
     except TypeError:
-        raise ScheduleError(field, f"{values!r} is not a list of whole numbers.") from None
+        message = gettext("%(value)r is not a list of whole numbers.")
+        raise ScheduleError(field, message % {"value": values}) from None
 
 
 def _plain(value: Any) -> Any:
@@ -169,26 +175,27 @@ def _reader(kind: type, parse: Callable[[str], Any], shape: str) -> Callable[[st
         try:
             return parse(value)
         except (TypeError, ValueError):
-            raise ScheduleError(field, f"{value!r} cannot be read; write {shape}.") from None
+            message = gettext("%(value)r cannot be read; write %(shape)s.")
+            raise ScheduleError(field, message % {"value": value, "shape": gettext(shape)}) from None
 
     return read
 
 
 def _read_text(field: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise ScheduleError(field, f"{value!r} is not text.")
+        raise ScheduleError(field, gettext("%(value)r is not text.") % {"value": value})
     return value
 
 
 def _read_int(field: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ScheduleError(field, f"{value!r} is not a whole number.")
+        raise ScheduleError(field, gettext("%(value)r is not a whole number.") % {"value": value})
     return value
 
 
 def _read_all(field: str, value: Any, read: Callable[[str, Any], Any]) -> list[Any]:
     if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
-        raise ScheduleError(field, f"{value!r} is not a list.")
+        raise ScheduleError(field, gettext("%(value)r is not a list.") % {"value": value})
     return [read(field, item) for item in value]
 
 
@@ -196,10 +203,10 @@ def _read_ints(field: str, value: Any) -> list[int]:
     return _read_all(field, value, _read_int)
 
 
-_read_time = _reader(time, time.fromisoformat, "a time of day such as 02:30")
-_read_date = _reader(date, date.fromisoformat, "a date such as 2026-03-25")
+_read_time = _reader(time, time.fromisoformat, _("a time of day such as 02:30"))
+_read_date = _reader(date, date.fromisoformat, _("a date such as 2026-03-25"))
 _read_datetime = _reader(
-    datetime, datetime.fromisoformat, "a time with its offset, such as 2026-03-25T02:30:00+08:00"
+    datetime, datetime.fromisoformat, _("a time with its offset, such as 2026-03-25T02:30:00+08:00")
 )
 
 

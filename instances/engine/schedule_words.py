@@ -1,102 +1,130 @@
-"""A schedule in plain English, for lists, pages and logs."""
+"""A schedule in plain words, for lists, pages and logs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from . import cron
-from .schedule_types import CalendarMode, Cycle, Generation, Schedule
+from instances.language import gettext, listed, ngettext
 
-_WEEKDAYS = ("", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS = (
-    *("", "January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
+from . import cron, cron_words
+from .schedule_types import CalendarMode, Cycle, Generation, Schedule
+from .weekdays import MONTHS, WEEKDAYS
 
 
 def describe(schedule: Schedule) -> str:
     """One line such as "every day at 02:30 (Asia/Shanghai)". The schedule must be valid."""
-    text = f"{_WORDS[schedule.cycle](schedule)}{_window(schedule)} ({schedule.timezone})"
-    if schedule.calendar_mode == CalendarMode.RUN_ONLY:
-        text += f", only on {_dates(schedule)} of its calendar"
-    elif schedule.calendar_mode == CalendarMode.SKIP:
-        text += f", except on {_dates(schedule)} of its calendar"
+    said = _window(schedule, _WORDS[schedule.cycle](schedule))
+    said = gettext("%(schedule)s (%(zone)s)") % {"schedule": said, "zone": schedule.timezone}
+    if schedule.calendar_mode in (CalendarMode.RUN_ONLY, CalendarMode.SKIP):
+        count = len(schedule.calendar_dates)
+        said = _calendar(schedule, count) % {"schedule": said, "count": count}
     if schedule.effective_from:
-        text += f", from {_local(schedule, schedule.effective_from)}"
+        start = _local(schedule, schedule.effective_from)
+        said = gettext("%(schedule)s, from %(start)s") % {"schedule": said, "start": start}
     if schedule.effective_to:
-        text += f", until {_local(schedule, schedule.effective_to)}"
-    return f"{text}, run one cycle later (T+1)" if schedule.generation == Generation.T_PLUS_1 else text
+        end = _local(schedule, schedule.effective_to)
+        said = gettext("%(schedule)s, until %(end)s") % {"schedule": said, "end": end}
+    if schedule.generation == Generation.T_PLUS_1:
+        said = gettext("%(schedule)s, run one cycle later (T+1)") % {"schedule": said}
+    return said
+
+
+def _calendar(schedule: Schedule, count: int) -> str:
+    if schedule.calendar_mode == CalendarMode.RUN_ONLY:
+        return ngettext(
+            "%(schedule)s, only on the %(count)s date of its calendar",
+            "%(schedule)s, only on the %(count)s dates of its calendar",
+            count,
+        )
+    return ngettext(
+        "%(schedule)s, except on the %(count)s date of its calendar",
+        "%(schedule)s, except on the %(count)s dates of its calendar",
+        count,
+    )
 
 
 def _oneoff(schedule: Schedule) -> str:
-    return f"once, at {_local(schedule, schedule.run_at)}" if schedule.run_at else "never"
+    if not schedule.run_at:
+        return gettext("never")
+    return gettext("once, at %(time)s") % {"time": _local(schedule, schedule.run_at)}
 
 
 def _minute(schedule: Schedule) -> str:
-    return "every minute" if schedule.step == 1 else f"every {schedule.step} minutes"
+    if schedule.step == 1:
+        return gettext("every minute")
+    return gettext("every %(count)s minutes") % {"count": schedule.step}
 
 
 def _hour(schedule: Schedule) -> str:
     minute, first = schedule.at.minute, schedule.at.hour
     if schedule.hours:
-        return f"every day at {_list(f'{hour:02}:{minute:02}' for hour in schedule.hours)}"
+        times = listed(f"{hour:02}:{minute:02}" for hour in schedule.hours)
+        return gettext("every day at %(times)s") % {"times": times}
+    values = {"count": schedule.step, "minute": minute, "start": f"{schedule.at:%H:%M}"}
     if schedule.step == 1:
-        start = f", from {schedule.at:%H:%M} on each day" if first else ""
-        return f"every hour at minute {minute}{start}"
-    return f"every {schedule.step} hours from {schedule.at:%H:%M} on each day"
+        if first:
+            return gettext("every hour at minute %(minute)s, from %(start)s on each day") % values
+        return gettext("every hour at minute %(minute)s") % values
+    return gettext("every %(count)s hours from %(start)s on each day") % values
 
 
 def _day(schedule: Schedule) -> str:
-    return f"every day at {schedule.at:%H:%M}"
+    return gettext("every day at %(times)s") % {"times": f"{schedule.at:%H:%M}"}
 
 
 def _week(schedule: Schedule) -> str:
-    return f"every {_list(_WEEKDAYS[day] for day in schedule.weekdays)} at {schedule.at:%H:%M}"
+    days = listed(gettext(WEEKDAYS[day]) for day in schedule.weekdays)
+    return gettext("every %(weekdays)s at %(time)s") % {"weekdays": days, "time": f"{schedule.at:%H:%M}"}
 
 
 def _month(schedule: Schedule) -> str:
-    return f"every month on {_days(schedule)} at {schedule.at:%H:%M}"
+    values = {"days": _days(schedule), "time": f"{schedule.at:%H:%M}"}
+    return gettext("every month on %(days)s at %(time)s") % values
 
 
 def _year(schedule: Schedule) -> str:
-    months = _list(_MONTHS[month] for month in schedule.months)
-    return f"every year on {_days(schedule)} of {months} at {schedule.at:%H:%M}"
+    months = listed(gettext(MONTHS[month]) for month in schedule.months)
+    values = {"days": _days(schedule), "months": months, "time": f"{schedule.at:%H:%M}"}
+    return gettext("every year on %(days)s of %(months)s at %(time)s") % values
 
 
 def _crontab(schedule: Schedule) -> str:
     crontab = cron.parse(schedule.crontab)
-    words = crontab.words[:1].lower() + crontab.words[1:]
-    years = f" in {_list(map(str, sorted(crontab.years)))}" if crontab.years else ""
-    return f"crontab {schedule.crontab}: {words}{years}"
+    words = cron_words.in_words(crontab)
+    said = gettext("crontab %(crontab)s: %(words)s") % {
+        "crontab": schedule.crontab,
+        "words": words[:1].lower() + words[1:],
+    }
+    if not crontab.years:
+        return said
+    years = listed(map(str, sorted(crontab.years)))
+    return gettext("%(schedule)s in %(years)s") % {"schedule": said, "years": years}
 
 
-def _window(schedule: Schedule) -> str:
+def _window(schedule: Schedule, said: str) -> str:
     start, end = schedule.window_start, schedule.window_end
+    values = {
+        "schedule": said,
+        "start": f"{start:%H:%M}" if start is not None else "",
+        "end": f"{end:%H:%M}" if end is not None else "",
+    }
     if start and end:
-        return f", between {start:%H:%M} and {end:%H:%M}{' of the next day' if start > end else ''}"
+        if start > end:
+            return gettext("%(schedule)s, between %(start)s and %(end)s of the next day") % values
+        return gettext("%(schedule)s, between %(start)s and %(end)s") % values
     if start is not None:
-        return f", not before {start:%H:%M}"
-    return "" if end is None else f", not after {end:%H:%M}"
+        return gettext("%(schedule)s, not before %(start)s") % values
+    return said if end is None else gettext("%(schedule)s, not after %(end)s") % values
 
 
 def _days(schedule: Schedule) -> str:
     numbers = [str(day) for day in schedule.month_days if day > 0]
-    days = f"{'day' if len(numbers) == 1 else 'days'} {_list(numbers)}" if numbers else ""
-    if -1 not in schedule.month_days:
-        return days
-    return f"{days} and the last day" if days else "the last day"
-
-
-def _dates(schedule: Schedule) -> str:
-    count = len(schedule.calendar_dates)
-    return f"the {count} {'date' if count == 1 else 'dates'}"
-
-
-def _list(items: Iterable[str]) -> str:
-    *most, last = items
-    return f"{', '.join(most)} and {last}" if most else last
+    last = -1 in schedule.month_days
+    if not numbers:
+        return gettext("the last day") if last else ""
+    days = ngettext("day %(days)s", "days %(days)s", len(numbers)) % {"days": listed(numbers)}
+    return gettext("%(days)s and the last day") % {"days": days} if last else days
 
 
 def _local(schedule: Schedule, moment: datetime) -> str:

@@ -7,6 +7,9 @@ Standard library only. Documents, admin buttons, API errors and tests are made f
 from dataclasses import dataclass
 from enum import StrEnum
 
+from instances.language import gettext, listed_plainly
+from instances.language import gettext_noop as _
+
 
 class State(StrEnum):
     """State of an instance."""
@@ -23,27 +26,29 @@ class State(StrEnum):
 
 
 LABELS = {
-    State.WAIT_EVENT: "Wait for event",
-    State.WAIT_UPSTREAM: "Waiting for upstream",
-    State.WAIT_RUN: "Waiting for execution",
-    State.RUNNING: "Running",
-    State.TERMINATING: "Terminating",
-    State.FAILED_RETRY: "Retry on failure",
-    State.FAILED: "Failed",
-    State.SUCCESS: "Success",
-    State.SKIPPED: "Skipped",
+    State.WAIT_EVENT: _("Wait for event"),
+    State.WAIT_UPSTREAM: _("Waiting for upstream"),
+    State.WAIT_RUN: _("Waiting for execution"),
+    State.RUNNING: _("Running"),
+    State.TERMINATING: _("Terminating"),
+    State.FAILED_RETRY: _("Retry on failure"),
+    State.FAILED: _("Failed"),
+    State.SUCCESS: _("Success"),
+    State.SKIPPED: _("Skipped"),
 }
 
 MEANINGS = {
-    State.WAIT_EVENT: "The task listens to an event that has not come yet.",
-    State.WAIT_UPSTREAM: "An upstream instance is missing or has not succeeded yet.",
-    State.WAIT_RUN: "Ready; waits for its planned time, a slot of its resource group, or a worker.",
-    State.RUNNING: "A worker runs it and holds its lease.",
-    State.TERMINATING: "Asked to stop; stays here until its processes are confirmed dead.",
-    State.FAILED_RETRY: "The last try failed; the next one starts when the retry wait is over.",
-    State.FAILED: "Failed, and no try is left in this life.",
-    State.SUCCESS: "Succeeded, or was marked as successful.",
-    State.SKIPPED: "Its upstream ended so that it is not to run: a branch not taken, or its trigger policy was not met.",
+    State.WAIT_EVENT: _("The task listens to an event that has not come yet."),
+    State.WAIT_UPSTREAM: _("An upstream instance is missing or has not succeeded yet."),
+    State.WAIT_RUN: _("Ready; waits for its planned time, a slot of its resource group, or a worker."),
+    State.RUNNING: _("A worker runs it and holds its lease."),
+    State.TERMINATING: _("Asked to stop; stays here until its processes are confirmed dead."),
+    State.FAILED_RETRY: _("The last try failed; the next one starts when the retry wait is over."),
+    State.FAILED: _("Failed, and no try is left in this life."),
+    State.SUCCESS: _("Succeeded, or was marked as successful."),
+    State.SKIPPED: _(
+        "Its upstream ended so that it is not to run: a branch not taken, or its trigger policy was not met."
+    ),
 }
 
 WAITING = (State.WAIT_EVENT, State.WAIT_UPSTREAM, State.WAIT_RUN)
@@ -81,9 +86,9 @@ class InstanceType(StrEnum):
 
 
 INSTANCE_TYPE_LABELS = {
-    InstanceType.PERIODIC: "Periodic instance",
-    InstanceType.NON_PERIODIC: "Non-periodic instance",
-    InstanceType.SUPPLEMENTARY: "Supplementary instance",
+    InstanceType.PERIODIC: _("Periodic instance"),
+    InstanceType.NON_PERIODIC: _("Non-periodic instance"),
+    InstanceType.SUPPLEMENTARY: _("Supplementary instance"),
 }
 
 
@@ -101,6 +106,14 @@ class TaskStatus(StrEnum):
     SCHEDULING = "scheduling"
     PAUSED = "paused"
     OFFLINE = "offline"
+
+
+# In the middle of a sentence.
+STATUS_WORDS = {
+    TaskStatus.SCHEDULING: _("scheduling"),
+    TaskStatus.PAUSED: _("paused"),
+    TaskStatus.OFFLINE: _("offline"),
+}
 
 
 class SelfDependency(StrEnum):
@@ -260,8 +273,23 @@ def sources(operation: Operation) -> tuple[State, ...]:
     return OPERATIONS[operation].sources
 
 
+VERBS: dict[str, str] = {
+    Operation.TERMINATE: _("terminate"),
+    Operation.RERUN: _("rerun"),
+    Operation.MARK_SUCCESS: _("mark success"),
+    Operation.REMOVE_DEPENDENCY: _("remove dependency"),
+    Operation.FREEZE: _("freeze"),
+    Operation.THAW: _("thaw"),
+    Operation.UNDO: _("undo"),
+}
+
+
 def refusal(operation: Operation, state: str, name: str) -> str:
     """One sentence that says why `operation` is refused for the instance called `name`."""
-    allowed = ", ".join(LABELS[allowed_state] for allowed_state in sources(operation))
-    verb = operation.replace("_", " ")
-    return f"{name} is in state {LABELS[State(state)]}: {verb} is allowed only from {allowed}."
+    allowed = (gettext(LABELS[allowed_state]) for allowed_state in sources(operation))
+    return gettext("%(instance)s is in state %(state)s: %(verb)s is allowed only from %(allowed)s.") % {
+        "instance": name,
+        "state": gettext(LABELS[State(state)]),
+        "verb": gettext(VERBS[operation]),
+        "allowed": listed_plainly(allowed),
+    }

@@ -7,6 +7,8 @@ judges in SQL, which is written from the same table; tests compare the table wit
 from dataclasses import dataclass
 from enum import StrEnum
 
+from instances.language import gettext_noop as _
+
 
 class Policy(StrEnum):
     ALL_SUCCESS = "ALL_SUCCESS"
@@ -24,20 +26,24 @@ class Policy(StrEnum):
 
 
 WORDS: dict[Policy, str] = {
-    Policy.ALL_SUCCESS: "all upstream succeeded (a skipped one skips it)",
-    Policy.ALL_FAILED: "all upstream failed; otherwise it is skipped",
-    Policy.ALL_DONE: "all upstream ended, however",
-    Policy.ALL_DONE_AT_LEAST_ONE_SUCCESS: "all upstream ended, at least one of them well; otherwise it is skipped",
-    Policy.ALL_SKIPPED: "all upstream were skipped; otherwise it is skipped",
-    Policy.ONE_FAILED: "one upstream failed, at once; if none does, it is skipped",
-    Policy.ONE_SUCCESS: "one upstream succeeded, at once; if none does, it is skipped",
-    Policy.ONE_DONE: "one upstream ended, however, at once",
-    Policy.NONE_FAILED: "all upstream ended, none of them failed (they succeeded or were skipped)",
-    Policy.ALL_DONE_NONE_FAILED_AT_LEAST_ONE_SUCCESS: (
-        "all upstream ended, none failed, at least one succeeded; otherwise it is skipped"
+    Policy.ALL_SUCCESS: _("all upstream succeeded (a skipped one skips it)"),
+    Policy.ALL_FAILED: _("all upstream failed; otherwise it is skipped"),
+    Policy.ALL_DONE: _("all upstream ended, however"),
+    Policy.ALL_DONE_AT_LEAST_ONE_SUCCESS: _(
+        "all upstream ended, at least one of them well; otherwise it is skipped"
     ),
-    Policy.NONE_SKIPPED: "all upstream ended, none of them was skipped; otherwise it is skipped",
-    Policy.ALL_DONE_AT_LEAST_ONE_FAILED: "all upstream ended, at least one of them badly; otherwise it is skipped",
+    Policy.ALL_SKIPPED: _("all upstream were skipped; otherwise it is skipped"),
+    Policy.ONE_FAILED: _("one upstream failed, at once; if none does, it is skipped"),
+    Policy.ONE_SUCCESS: _("one upstream succeeded, at once; if none does, it is skipped"),
+    Policy.ONE_DONE: _("one upstream ended, however, at once"),
+    Policy.NONE_FAILED: _("all upstream ended, none of them failed (they succeeded or were skipped)"),
+    Policy.ALL_DONE_NONE_FAILED_AT_LEAST_ONE_SUCCESS: (
+        _("all upstream ended, none failed, at least one succeeded; otherwise it is skipped")
+    ),
+    Policy.NONE_SKIPPED: _("all upstream ended, none of them was skipped; otherwise it is skipped"),
+    Policy.ALL_DONE_AT_LEAST_ONE_FAILED: _(
+        "all upstream ended, at least one of them badly; otherwise it is skipped"
+    ),
 }
 
 
@@ -125,10 +131,10 @@ class BadParent(StrEnum):
 CHOICES = (BadParent.NOT_EXIST, BadParent.PARENT_EXPIRED, BadParent.PARENT_TIMEOUT)
 
 EXCUSED_WORDS: dict[str, str] = {
-    BadParent.NOT_EXIST: "it is outside the schedule of its task and will never exist",
-    BadParent.PARENT_EXPIRED: "it has failed, and the dependency does not wait for it then",
-    BadParent.PARENT_TIMEOUT: "it took longer than the dependency waits",
-    BadParent.PREVIOUS_SKIPPED: "the previous period was skipped",
+    BadParent.NOT_EXIST: _("it is outside the schedule of its task and will never exist"),
+    BadParent.PARENT_EXPIRED: _("it has failed, and the dependency does not wait for it then"),
+    BadParent.PARENT_TIMEOUT: _("it took longer than the dependency waits"),
+    BadParent.PREVIOUS_SKIPPED: _("the previous period was skipped"),
 }
 
 # Bits of an edge's `rules`: what excuses it; whether a policy judges its child; whether its parent is outside the schedule.

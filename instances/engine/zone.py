@@ -12,6 +12,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
+from instances.language import either, gettext
+
 TICK = datetime.resolution
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
@@ -29,8 +31,11 @@ def zone_problem(name: object) -> str:
     if isinstance(name, str) and name in zone_names():
         return ""
     close = difflib.get_close_matches(str(name), sorted(zone_names()), n=3)
-    advice = f"did you mean {' or '.join(close)}?" if close else "write an IANA name such as Asia/Shanghai."
-    return f"There is no time zone {name!r}; {advice}"
+    if close:
+        message = gettext("There is no time zone %(name)r; did you mean %(names)s?")
+        return message % {"name": name, "names": either(close)}
+    message = gettext("There is no time zone %(name)r; write an IANA name such as Asia/Shanghai.")
+    return message % {"name": name}
 
 
 @lru_cache(maxsize=1024)

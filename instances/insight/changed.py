@@ -13,13 +13,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.db.models import OuterRef, Q, Subquery
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
 
+from instances import operations
 from instances.engine import logs, secrets
 from instances.engine.parameters import ParameterError
 from instances.engine.snapshot import Rendered, rendered
-from instances.engine.states import ExecutionState
+from instances.engine.states import LABELS, ExecutionState, State
 from instances.insight.names import Names
 from instances.insight.text_diff import FirstDifference, Row, diff, first_difference
+from instances.language import listed_plainly
 from instances.models import Edge, Execution, Instance, OperationItem
 from instances.runners.masker import Masker
 from weops.projects import access
@@ -35,7 +39,7 @@ _ELSEWHERE = {"code", "parameters", "description", "owner", "name", "settings"}
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """Something named, then and now; None: it was not there."""
+    """Something named, then and now; None: it was not there. `name` is English, or somebody's own word."""
 
     name: str
     before: str | None
@@ -146,10 +150,10 @@ def _compare_versions(found: Changes, baseline: Execution, mask: Masker, names: 
     if old is None or new is None:
         return
     found.versions = [
-        Value("version", str(old.number), str(new.number)),
-        Value("submitted by", _submitter(old), _submitter(new)),
-        Value("submitted at", _time(old.created_at), _time(new.created_at)),
-        Value("note", old.note, new.note),
+        Value(gettext_noop("version"), str(old.number), str(new.number)),
+        Value(gettext_noop("submitted by"), _submitter(old), _submitter(new)),
+        Value(gettext_noop("submitted at"), _time(old.created_at), _time(new.created_at)),
+        Value(gettext_noop("note"), old.note, new.note),
     ]
     if old.pk == new.pk:
         return
@@ -202,16 +206,16 @@ def _resolved(execution: Execution) -> dict[str, str]:
 def _surroundings(old: Execution, new: Execution) -> list[Value]:
     def of(one: Execution) -> dict[str, str]:
         return {
-            "worker": one.worker,
-            "host": one.worker.rpartition("@")[2] if "@" in one.worker else "",
-            "resource group": one.resource_group.name,
-            "run type": one.run_type.lower(),
-            "data time": _time(one.instance.data_time),
-            "started": _time(one.run_started_at),
-            "waited for a slot": _length(one.queue_started_at, one.run_started_at),
-            "duration": _length(one.run_started_at, one.run_ended_at or one.ended_at),
-            "exit code": "" if one.exit_code is None else str(one.exit_code),
-            "lines of log": str(one.log_lines),
+            gettext_noop("worker"): one.worker,
+            gettext_noop("host"): one.worker.rpartition("@")[2] if "@" in one.worker else "",
+            gettext_noop("resource group"): one.resource_group.name,
+            gettext_noop("run type"): one.run_type.lower(),
+            gettext_noop("data time"): _time(one.instance.data_time),
+            gettext_noop("started"): _time(one.run_started_at),
+            gettext_noop("waited for a slot"): _length(one.queue_started_at, one.run_started_at),
+            gettext_noop("duration"): _length(one.run_started_at, one.run_ended_at or one.ended_at),
+            gettext_noop("exit code"): "" if one.exit_code is None else str(one.exit_code),
+            gettext_noop("lines of log"): str(one.log_lines),
         }
 
     before, after = of(old), of(new)
@@ -253,7 +257,9 @@ def _compare_upstream(found: Changes, baseline: Execution, visible: list[int] | 
         either = new or old
         assert either is not None
         hidden = visible is not None and either.upstream_task.workflow.project_id not in visible
-        name = f"task #{key[0]} of another project" if hidden else either.upstream_task.name
+        name = _("task #%(id)s of another project") % {"id": key[0]}
+        if not hidden:
+            name = either.upstream_task.name
         pk = new.upstream_id if new is not None and not hidden else None
         if new is not None and new.upstream_id:
             names[new.upstream_id] = name
@@ -267,21 +273,25 @@ def _compare_upstream(found: Changes, baseline: Execution, visible: list[int] | 
 def _words(edge: Edge | None) -> str:
     """How an upstream instance stands, in words that are the same when nothing changed."""
     if edge is None:
-        return "not waited for"
+        return _("not waited for")
     if edge.removed_at is not None:
-        return "dependency removed"
+        return _("dependency removed")
     upstream = edge.upstream
     if upstream is None:
-        return "not generated"
+        return _("not generated")
     version = getattr(edge, "ran_version", None)
-    words = upstream.state.replace("_", " ")
+    words = _(LABELS[State(upstream.state)]).lower()
     if upstream.error_code:
         words += f" ({upstream.error_code})"
+    parts = [words]
     if upstream.life_round:
-        words += f", rerun {upstream.life_round} times"
+        rounds = upstream.life_round
+        parts.append(ngettext("rerun %(count)s time", "rerun %(count)s times", rounds) % {"count": rounds})
     if version is not None:
-        words += f", version {version}"
-    return words + (", not checked" if edge.waived else "")
+        parts.append(_("version %(number)s") % {"number": version})
+    if edge.waived:
+        parts.append(_("not checked"))
+    return listed_plainly(parts)
 
 
 def _operations(now: Instance, names: Mapping[int, str], since: dt.datetime | None) -> list[Operated]:
@@ -292,7 +302,7 @@ def _operations(now: Instance, names: Mapping[int, str], since: dt.datetime | No
     return [
         Operated(
             row.at,
-            row.operation.kind.replace("_", " "),
+            _verb(row.operation.kind),
             row.operation.operator_name,
             names.get(row.instance_id, "") if row.instance_id != now.pk else "",
             row.outcome,
@@ -302,11 +312,15 @@ def _operations(now: Instance, names: Mapping[int, str], since: dt.datetime | No
     ]
 
 
+def _verb(kind: str) -> str:
+    return operations.get(kind).verb() if kind in operations.kinds() else kind.replace("_", " ")
+
+
 def _compare_logs(found: Changes, baseline: Execution) -> None:
     try:
         old, new = (logs.read(one, 0, MOST_LOG).text.split("\n") for one in (baseline, found.execution))
     except OSError as error:
-        found.log_problem = f"A stored log cannot be read: {error}."
+        found.log_problem = _("A stored log cannot be read: %(error)s.") % {"error": error}
         return
     found.log = first_difference(old, new)
 

@@ -5,13 +5,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.utils.translation import gettext, gettext_noop
+
 from instances.engine.states import LABELS, State
 from instances.insight.layout import NODE_HEIGHT, NODE_WIDTH, lay_out
 
 
 @dataclass(frozen=True)
 class Mark:
-    """How a state looks: text, tone (a colour of the console) and a character, which any font has."""
+    """How a state looks: text (to be translated), tone (a colour of the console) and a character, which any font has."""
 
     text: str
     tone: str
@@ -35,8 +37,8 @@ MARKS: dict[str, Mark] = {
 MISSING = "missing"
 LOCKED = "locked"
 MARKS |= {
-    MISSING: Mark("Not generated yet", "grey", "?"),
-    LOCKED: Mark("Another project", "grey", "⊘"),
+    MISSING: Mark(gettext_noop("Not generated yet"), "grey", "?"),
+    LOCKED: Mark(gettext_noop("Another project"), "grey", "⊘"),
 }
 
 
@@ -111,7 +113,7 @@ class Graph:
             "height": self.height,
             "node": {"width": NODE_WIDTH, "height": NODE_HEIGHT},
             "states": {
-                state: {"text": mark.text, "tone": mark.tone, "mark": mark.mark}
+                state: {"text": gettext(mark.text), "tone": mark.tone, "mark": mark.mark}
                 for state, mark in self.marks.items()
                 if state in used
             },

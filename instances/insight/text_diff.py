@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from instances.language import gettext, ngettext
+
 # Longer texts are compared only so far: a diff takes the square of the lines at worst.
 MOST_LINES = 3000
 # Pairs of equal lines, one in each text, that are looked at.
@@ -46,7 +48,7 @@ def diff(old: str, new: str) -> list[Row]:
     for group in SequenceMatcher(None, before, after, _is_costly(before, after)).get_grouped_opcodes(AROUND):
         begin = group[0][1]
         if begin > shown:
-            rows.append(Row("skipped", None, None, f"{begin - shown} lines are the same"))
+            rows.append(Row("skipped", None, None, _same(begin - shown)))
         for tag, old_from, old_to, new_from, new_to in group:
             if tag == "equal":
                 pairs = zip(range(old_from, old_to), range(new_from, new_to), strict=True)
@@ -56,12 +58,18 @@ def diff(old: str, new: str) -> list[Row]:
             rows += [Row("added", None, n + 1, after[n]) for n in range(new_from, new_to)]
         shown = group[-1][2]
     if len(before) > shown and rows:
-        rows.append(Row("skipped", None, None, f"{len(before) - shown} lines are the same"))
+        rows.append(Row("skipped", None, None, _same(len(before) - shown)))
     if cut:
-        rows.append(Row("skipped", None, None, f"only the first {MOST_LINES} lines were compared"))
+        message = gettext("only the first %(count)s lines were compared")
+        rows.append(Row("skipped", None, None, message % {"count": MOST_LINES}))
     if not rows:
-        rows.append(Row("skipped", None, None, "only line ends differ"))
+        rows.append(Row("skipped", None, None, gettext("only line ends differ")))
     return rows
+
+
+def _same(count: int) -> str:
+    said = ngettext("%(count)s line is the same", "%(count)s lines are the same", count)
+    return said % {"count": count}
 
 
 _OURS = "[weops] "

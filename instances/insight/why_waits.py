@@ -114,7 +114,7 @@ def _upstream(case: Case, found: Topmost) -> Cause:
     if count > len(lines):
         lines.append(_("and %(count)d more") % {"count": count - len(lines)})
     if case.instance.trigger_policy:
-        words = WORDS[Policy(case.instance.trigger_policy)]
+        words = _(WORDS[Policy(case.instance.trigger_policy)])
         lines.append(_("It runs when %(policy)s.") % {"policy": words})
     fixes = case.fixes("remove_dependency", "mark_success")
     if found.instances:
@@ -136,7 +136,7 @@ def _missing_link(case: Case, missing: Missing) -> Link:
 
 def stands(case: Case, one: Instance) -> str:
     """How a blocker stands, in a few words."""
-    text = LABELS[State(one.state)]
+    text = _(LABELS[State(one.state)])
     if not case.names.sees(one.project_id):
         return text
     if one.frozen_at is not None and one.state in (State.WAIT_RUN, State.WAIT_EVENT, State.FAILED_RETRY):

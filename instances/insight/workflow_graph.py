@@ -4,7 +4,7 @@ import datetime as dt
 
 from django.db import connection
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from instances.engine.states import TaskStatus
 from instances.insight.graph import LOCKED, MARKS, Arrow, Graph, Mark, Node
@@ -16,7 +16,7 @@ from weops.projects.access import AnyUser
 MOST_TASKS = 1_000
 MOST_OTHERS = 200
 NEVER_RAN = "none"
-_MARKS = MARKS | {NEVER_RAN: Mark("No instance yet", "grey", "·")}
+_MARKS = MARKS | {NEVER_RAN: Mark(gettext_noop("No instance yet"), "grey", "·")}
 _STATUS = {
     TaskStatus.SCHEDULING: "",
     TaskStatus.PAUSED: gettext_lazy("paused"),

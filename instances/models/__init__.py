@@ -1,5 +1,6 @@
 """The tables of the operations center, one module per noun."""
 
+from instances.models import names
 from instances.models.backfill import BackfillPlan, BackfillRun
 from instances.models.definition import Dependency, Task, TaskVersion, Workflow
 from instances.models.execution import Execution, Lease, LogChunk, StateChange, WorkerProcess
@@ -45,3 +46,5 @@ __all__ = [
     "WorkerProcess",
     "Workflow",
 ]
+
+names.give()

@@ -5,20 +5,21 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from instances.models.choices import known
 from instances.models.definition import Task
 
 
 class PlanState(models.TextChoices):
-    PREPARING = "preparing", "Being prepared"
-    RUNNING = "running", "Running"
-    PAUSED = "paused", "Paused"
-    STOPPING = "stopping", "Stopping"
-    SUCCESS = "success", "Success"
-    PARTLY = "partly", "Partly successful"
-    FAILED = "failed", "Failed"
-    STOPPED = "stopped", "Stopped"
+    PREPARING = "preparing", _("Being prepared")
+    RUNNING = "running", _("Running")
+    PAUSED = "paused", _("Paused")
+    STOPPING = "stopping", _("Stopping")
+    SUCCESS = "success", _("Success")
+    PARTLY = "partly", _("Partly successful")
+    FAILED = "failed", _("Failed")
+    STOPPED = "stopped", _("Stopped")
 
 
 UNFINISHED_PLANS = (PlanState.PREPARING, PlanState.RUNNING, PlanState.PAUSED, PlanState.STOPPING)
@@ -27,14 +28,14 @@ UNFINISHED_PLANS = (PlanState.PREPARING, PlanState.RUNNING, PlanState.PAUSED, Pl
 class RunState(models.TextChoices):
     """`blocked`: a parent of the plan has failed, so its instance waits. `skipped`: left as it is by the reprocess policy."""
 
-    PENDING = "pending", "Not started"
-    ACTIVE = "active", "Under way"
-    BLOCKED = "blocked", "Blocked by a failure"
-    SUCCESS = "success", "Success"
-    FAILED = "failed", "Failed"
-    REFUSED = "refused", "Refused"
-    STOPPED = "stopped", "Stopped"
-    SKIPPED = "skipped", "Left as it is"
+    PENDING = "pending", _("Not started")
+    ACTIVE = "active", _("Under way")
+    BLOCKED = "blocked", _("Blocked by a failure")
+    SUCCESS = "success", _("Success")
+    FAILED = "failed", _("Failed")
+    REFUSED = "refused", _("Refused")
+    STOPPED = "stopped", _("Stopped")
+    SKIPPED = "skipped", _("Left as it is")
 
 
 class BackfillPlan(models.Model):
@@ -47,7 +48,7 @@ class BackfillPlan(models.Model):
     name = models.CharField(max_length=200)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     created_by_name = models.CharField(
-        max_length=150, blank=True, help_text="As it was then; empty for the system."
+        max_length=150, blank=True, help_text=_("As it was then; empty for the system.")
     )
     reason = models.TextField(blank=True)
     options = models.JSONField()
@@ -58,7 +59,7 @@ class BackfillPlan(models.Model):
     stop_operation_id = models.BigIntegerField(null=True)
     stop_running = models.BooleanField(default=False, db_default=False)
     state = models.CharField(max_length=16, choices=PlanState, default=PlanState.PREPARING)
-    message = models.TextField(blank=True, help_text="Why it stands as it does, if nobody asked for it.")
+    message = models.TextField(blank=True, help_text=_("Why it stands as it does, if nobody asked for it."))
 
     data_times = models.PositiveIntegerField(default=0)
     waves = models.PositiveIntegerField(default=0)
@@ -73,7 +74,7 @@ class BackfillPlan(models.Model):
 
     created_at = models.DateTimeField(db_default=Now())
     prepared_at = models.DateTimeField(null=True)
-    moved_at = models.DateTimeField(null=True, help_text="When a run last started or ended.")
+    moved_at = models.DateTimeField(null=True, help_text=_("When a run last started or ended."))
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -137,7 +138,7 @@ class BackfillRun(models.Model):
     instance_id = models.BigIntegerField(null=True)
     # The life of the instance that the plan began.
     life_round = models.PositiveIntegerField(null=True)
-    made = models.BooleanField(default=False, db_default=False, help_text="The plan made the instance.")
+    made = models.BooleanField(default=False, db_default=False, help_text=_("The plan made the instance."))
     message = models.TextField(default="", db_default="", blank=True)
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)

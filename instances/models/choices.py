@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import models
 from django.db.models import CheckConstraint, Q
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from instances.engine.schedule import Cycle
@@ -12,24 +13,41 @@ from instances.engine.states import LABELS, SelfDependency, State, TaskStatus
 from instances.engine.trigger_policies import WORDS
 from instances.runners import registry
 
-STATES = [(state.value, LABELS[state]) for state in State]
-CYCLES = [(cycle.value, cycle.value.capitalize()) for cycle in Cycle]
-TASK_STATUSES = [(status.value, status.value.capitalize()) for status in TaskStatus]
-SELF_DEPENDENCIES = [
-    (SelfDependency.SERIAL.value, "Serial: one at a time, in any order"),
-    (SelfDependency.ORDERLY.value, "Orderly: waits for the success of the previous data time"),
-    (SelfDependency.PARALLEL.value, "Parallel: no limit"),
+STATES = [(state.value, _(LABELS[state])) for state in State]
+_CYCLES = {
+    Cycle.ONEOFF: _("Oneoff"),
+    Cycle.MINUTE: _("Minute"),
+    Cycle.HOUR: _("Hour"),
+    Cycle.DAY: _("Day"),
+    Cycle.WEEK: _("Week"),
+    Cycle.MONTH: _("Month"),
+    Cycle.YEAR: _("Year"),
+    Cycle.CRONTAB: _("Crontab"),
+}
+CYCLES = [(cycle.value, _CYCLES[cycle]) for cycle in Cycle]
+TASK_STATUSES = [
+    (TaskStatus.SCHEDULING.value, _("Scheduling")),
+    (TaskStatus.PAUSED.value, _("Paused")),
+    (TaskStatus.OFFLINE.value, _("Offline")),
+]
+SELF_DEPENDENCIES: list[tuple[str, Any]] = [
+    (SelfDependency.SERIAL.value, _("Serial: one at a time, in any order")),
+    (SelfDependency.ORDERLY.value, _("Orderly: waits for the success of the previous data time")),
+    (SelfDependency.PARALLEL.value, _("Parallel: no limit")),
 ]
 
-TRIGGER_POLICIES = [(policy.value, f"{policy}: {words}") for policy, words in WORDS.items()]
+TRIGGER_POLICIES = [
+    (policy.value, format_lazy("{policy}: {words}", policy=policy.value, words=_(words)))
+    for policy, words in WORDS.items()
+]
 
 
 class Priority(models.IntegerChoices):
     """Higher runs first. Backfills run in a band of their own below: minus 10."""
 
-    LOW = 1, "Low"
-    MEDIUM = 2, "Medium"
-    HIGH = 3, "High"
+    LOW = 1, _("Low")
+    MEDIUM = 2, _("Medium")
+    HIGH = 3, _("High")
 
 
 def task_types() -> list[tuple[str, str]]:
@@ -38,24 +56,24 @@ def task_types() -> list[tuple[str, str]]:
 
 
 class Generation(models.TextChoices):
-    T_PLUS_0 = "T_PLUS_0", "T+0: in its own cycle"
-    T_PLUS_1 = "T_PLUS_1", "T+1: one cycle later"
+    T_PLUS_0 = "T_PLUS_0", _("T+0: in its own cycle")
+    T_PLUS_1 = "T_PLUS_1", _("T+1: one cycle later")
 
 
 class CatchUp(models.TextChoices):
-    ALL = "all", "Generate everything that was missed"
-    LATEST = "latest", "Latest only"
+    ALL = "all", _("Generate everything that was missed")
+    LATEST = "latest", _("Latest only")
 
 
 class CalendarMode(models.TextChoices):
-    RUN_ONLY = "RUN_ONLY", "Run only on its dates"
-    SKIP = "SKIP", "Skip its dates"
+    RUN_ONLY = "RUN_ONLY", _("Run only on its dates")
+    SKIP = "SKIP", _("Skip its dates")
 
 
 class RerunAllowed(models.TextChoices):
-    ALL = "ALL", "Always"
-    FAILURE = "FAILURE", "Only after a failure"
-    NONE = "NONE", "Never"
+    ALL = "ALL", _("Always")
+    FAILURE = "FAILURE", _("Only after a failure")
+    NONE = "NONE", _("Never")
 
 
 class UpstreamFailure(models.TextChoices):

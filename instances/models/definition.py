@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from instances.engine.schedule import Cycle, Schedule
@@ -61,7 +62,7 @@ class Workflow(models.Model):
 
     def clean(self) -> None:
         if self.folder and self.folder.project_id != self.project_id:
-            raise ValidationError({"folder": "The folder belongs to another project."})
+            raise ValidationError({"folder": gettext("The folder belongs to another project.")})
 
 
 class Task(Limited):
@@ -78,8 +79,8 @@ class Task(Limited):
         null=True,
         blank=True,
         related_name="inner_tasks",
-        verbose_name="For-each task",
-        help_text="It is a step of each traversal of this task, and never scheduled by itself.",
+        verbose_name=_("For-each task"),
+        help_text=_("It is a step of each traversal of this task, and never scheduled by itself."),
         db_index=False,
     )
     description = models.TextField(blank=True)
@@ -88,24 +89,24 @@ class Task(Limited):
 
     task_type = models.CharField(max_length=16, choices=task_types, default="SHELL")
     code = models.TextField(
-        blank=True, help_text="${name} and time expressions such as ${yyyyMMdd-1d} are filled in."
+        blank=True, help_text=_("${name} and time expressions such as ${yyyyMMdd-1d} are filled in.")
     )
     parameters = models.JSONField(default=dict, blank=True, validators=[validate_parameters])
-    settings = models.JSONField(default=dict, blank=True, help_text="Settings of the task type.")
+    settings = models.JSONField(default=dict, blank=True, help_text=_("Settings of the task type."))
     data_source = models.ForeignKey(
         DataSource,
         models.PROTECT,
         null=True,
         blank=True,
         related_name="tasks",
-        help_text="For SQL tasks.",
+        help_text=_("For SQL tasks."),
         db_index=False,
     )
     secrets = models.ManyToManyField(
         "projects.Secret",
         blank=True,
         related_name="+",
-        help_text="Given to the child process as environment variables of these names.",
+        help_text=_("Given to the child process as environment variables of these names."),
     )
 
     resource_group = models.ForeignKey(ResourceGroup, models.PROTECT, related_name="tasks", db_index=False)
@@ -118,7 +119,7 @@ class Task(Limited):
         choices=RerunAllowed,
         default=RerunAllowed.ALL,
         db_default=RerunAllowed.ALL.value,
-        help_text="Whether instances may be rerun and backfilled.",
+        help_text=_("Whether instances may be rerun and backfilled."),
     )
     trigger_policy = models.CharField(
         _("runs when"),
@@ -156,40 +157,42 @@ class Task(Limited):
     )
     retry_limit = models.PositiveSmallIntegerField(default=5, validators=[MaxValueValidator(100)])
     retry_wait = models.DurationField(
-        default=dt.timedelta(minutes=5), help_text="Between two tries, HH:MM:SS."
+        default=dt.timedelta(minutes=5), help_text=_("Between two tries, HH:MM:SS.")
     )
     run_timeout = models.DurationField(
-        null=True, blank=True, help_text="A try that runs longer is killed, HH:MM:SS."
+        null=True, blank=True, help_text=_("A try that runs longer is killed, HH:MM:SS.")
     )
     wait_timeout = models.DurationField(
         null=True,
         blank=True,
-        help_text="Events, upstream and resources together; longer waiting ends it, HH:MM:SS.",
+        help_text=_("Events, upstream and resources together; longer waiting ends it, HH:MM:SS."),
     )
     dry_run = models.BooleanField(
-        default=False, help_text="Dry-run scheduling: instances become successful without running."
+        default=False, help_text=_("Dry-run scheduling: instances become successful without running.")
     )
 
     cycle_type = models.CharField(max_length=16, choices=CYCLES, default=Cycle.DAY)
     timezone = models.CharField(max_length=64, default="UTC")
-    step = models.PositiveSmallIntegerField(default=1, help_text="Every so many minutes or hours.")
+    step = models.PositiveSmallIntegerField(default=1, help_text=_("Every so many minutes or hours."))
     at = models.TimeField(
-        default=dt.time(0, 0), help_text="Time of day; for hour tasks the first hour and the minute."
+        default=dt.time(0, 0), help_text=_("Time of day; for hour tasks the first hour and the minute.")
     )
     hours = ArrayField(
-        models.SmallIntegerField(), default=list, blank=True, help_text="Chosen hours 0-23, such as 2,8."
+        models.SmallIntegerField(), default=list, blank=True, help_text=_("Chosen hours 0-23, such as 2,8.")
     )
     weekdays = ArrayField(
-        models.SmallIntegerField(), default=list, blank=True, help_text="1 = Monday to 7 = Sunday."
+        models.SmallIntegerField(), default=list, blank=True, help_text=_("1 = Monday to 7 = Sunday.")
     )
     month_days = ArrayField(
-        models.SmallIntegerField(), default=list, blank=True, help_text="1-31; -1 = last day."
+        models.SmallIntegerField(), default=list, blank=True, help_text=_("1-31; -1 = last day.")
     )
     months = ArrayField(
-        models.SmallIntegerField(), default=list, blank=True, help_text="1-12, for yearly tasks."
+        models.SmallIntegerField(), default=list, blank=True, help_text=_("1-12, for yearly tasks.")
     )
-    crontab = models.CharField(max_length=200, blank=True, help_text="5 fields, or 7 as Quartz writes them.")
-    run_at = models.DateTimeField(null=True, blank=True, help_text="For one-off tasks.")
+    crontab = models.CharField(
+        max_length=200, blank=True, help_text=_("5 fields, or 7 as Quartz writes them.")
+    )
+    run_at = models.DateTimeField(null=True, blank=True, help_text=_("For one-off tasks."))
     effective_from = models.DateTimeField(null=True, blank=True)
     effective_to = models.DateTimeField(null=True, blank=True)
     window_start = models.TimeField(null=True, blank=True)
@@ -200,7 +203,7 @@ class Task(Limited):
     calendar_mode = models.CharField(max_length=16, choices=CalendarMode, blank=True)
     generation = models.CharField(max_length=16, choices=Generation, default=Generation.T_PLUS_0)
     catch_up = models.CharField(
-        max_length=16, choices=CatchUp, default=CatchUp.ALL, help_text="After downtime."
+        max_length=16, choices=CatchUp, default=CatchUp.ALL, help_text=_("After downtime.")
     )
 
     # Kept by the engine: everything planned up to `generated_until` is generated, the next is due at `next_due_at`.
@@ -311,13 +314,13 @@ class Dependency(models.Model):
 
     task = models.ForeignKey(Task, models.CASCADE, related_name="dependencies")
     upstream = models.ForeignKey(Task, models.PROTECT, related_name="dependents")
-    scope = models.CharField(max_length=40, blank=True, help_text="Empty: the default of the two cycles.")
+    scope = models.CharField(max_length=40, blank=True, help_text=_("Empty: the default of the two cycles."))
     offsets = models.CharField(
         max_length=200,
         blank=True,
         default="",
         db_default="",
-        help_text="Of ranges and lists, such as -1,0; counted from the data time of the task.",
+        help_text=_("Of ranges and lists, such as -1,0; counted from the data time of the task."),
     )
     # Which bad parents count as satisfied; empty: every parent is waited for.
     bad_parents = ArrayField(
@@ -337,7 +340,7 @@ class Dependency(models.Model):
 
     class Meta:
         ordering = ["task", "id"]
-        verbose_name_plural = "dependencies"
+        verbose_name_plural = _("dependencies")
         constraints = [
             models.UniqueConstraint(fields=["task", "upstream", "scope", "offsets"], name="dependency_once"),
             models.CheckConstraint(condition=~Q(task=F("upstream")), name="dependency_not_on_itself"),
@@ -358,8 +361,9 @@ class Dependency(models.Model):
         ]
 
     def __str__(self) -> str:
-        scope = f"{self.scope} {self.offsets}".strip() or "default scope"
-        return f"{self.task} waits for {self.upstream} ({scope})"
+        scope = f"{self.scope} {self.offsets}".strip() or gettext("default scope")
+        values = {"task": self.task, "upstream": self.upstream, "scope": scope}
+        return gettext("%(task)s waits for %(upstream)s (%(scope)s)") % values
 
 
 def parameter_layers(task: Task) -> list[dict[str, Any]]:

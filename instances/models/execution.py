@@ -4,6 +4,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from instances.engine.states import HOLDING_SLOT, ON, ExecutionState, RunType
 from instances.models.choices import known
@@ -64,7 +65,7 @@ class Execution(models.Model):
     log_lines = models.BigIntegerField(default=0, db_default=0)
     log_bytes = models.BigIntegerField(default=0, db_default=0)
     log_file = models.CharField(
-        max_length=200, default="", db_default="", help_text="In the storage 'logs', once sealed."
+        max_length=200, default="", db_default="", help_text=_("In the storage 'logs', once sealed.")
     )
 
     class Meta:
@@ -127,7 +128,7 @@ class Lease(models.Model):
     worker = models.CharField(max_length=200)
     heartbeat_at = models.DateTimeField()
     cancel = models.CharField(
-        max_length=24, default="", db_default="", help_text="Why the worker must stop it."
+        max_length=24, default="", db_default="", help_text=_("Why the worker must stop it.")
     )
 
     class Meta:
@@ -142,8 +143,8 @@ class LogChunk(models.Model):
 
     execution = models.ForeignKey(Execution, models.CASCADE, related_name="chunks", db_index=False)
     seq = models.PositiveIntegerField()
-    start = models.BigIntegerField(help_text="Characters of the log before this chunk.")
-    line = models.BigIntegerField(default=0, db_default=0, help_text="Line ends before this chunk.")
+    start = models.BigIntegerField(help_text=_("Characters of the log before this chunk."))
+    line = models.BigIntegerField(default=0, db_default=0, help_text=_("Line ends before this chunk."))
     text = models.TextField()
     created_at = models.DateTimeField(db_default=Now())
 
@@ -193,7 +194,7 @@ class WorkerProcess(models.Model):
 
     class Meta:
         ordering = ["name"]
-        verbose_name_plural = "worker processes"
+        verbose_name_plural = _("worker processes")
 
     def __str__(self) -> str:
         return self.name

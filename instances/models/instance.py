@@ -7,6 +7,8 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from instances.engine.states import INSTANCE_TYPE_LABELS, InstanceType, RunType, SelfDependency, State
 from instances.engine.trigger_policies import EXCUSED_WORDS, NEVER_COMES, BadParent
@@ -14,7 +16,7 @@ from instances.models.choices import CYCLES, STATES, known, task_types
 from instances.models.definition import Task, TaskVersion, Workflow
 from weops.projects.models import Folder, Project, ResourceGroup
 
-INSTANCE_TYPES = [(kind.value, INSTANCE_TYPE_LABELS[kind]) for kind in InstanceType]
+INSTANCE_TYPES = [(kind.value, _(INSTANCE_TYPE_LABELS[kind])) for kind in InstanceType]
 
 
 class Instance(models.Model):
@@ -63,8 +65,8 @@ class Instance(models.Model):
     state = models.CharField(max_length=16, choices=STATES)
     run_type = models.CharField(max_length=16, default=RunType.PERIODIC, db_default=RunType.PERIODIC.value)
     life_round = models.PositiveIntegerField(default=0, db_default=0)
-    tries = models.PositiveIntegerField("retries", default=0, db_default=0)
-    total_runs = models.PositiveIntegerField("accumulated runs", default=0, db_default=0)
+    tries = models.PositiveIntegerField(_("retries"), default=0, db_default=0)
+    total_runs = models.PositiveIntegerField(_("accumulated runs"), default=0, db_default=0)
     # Edges that count (neither removed nor waived) and have not succeeded, whatever the state; the last one to succeed
     # releases the instance.
     pending_upstream = models.PositiveIntegerField(default=0, db_default=0)
@@ -76,29 +78,31 @@ class Instance(models.Model):
     # Place in the queue for execution: ready to be dispatched; gated, because another instance of its serial task is
     # on, or until its lane has a place; or taken, because it has been dispatched. Means something in state wait_run only.
     queue = models.CharField(max_length=8, default="ready", db_default="ready")
-    not_before = models.DateTimeField(help_text="Planned time, or the end of the retry wait.")
+    not_before = models.DateTimeField(help_text=_("Planned time, or the end of the retry wait."))
     wait_deadline = models.DateTimeField(
-        null=True, help_text="When the total waiting timeout ends this life's waiting."
+        null=True, help_text=_("When the total waiting timeout ends this life's waiting.")
     )
-    wait_since = models.DateTimeField(db_default=Now(), help_text="When this life began to wait.")
-    ready_since = models.DateTimeField(null=True, help_text="When it last began to wait for execution.")
+    wait_since = models.DateTimeField(db_default=Now(), help_text=_("When this life began to wait."))
+    ready_since = models.DateTimeField(null=True, help_text=_("When it last began to wait for execution."))
     # The execution of now or the last one; no foreign key, since executions point here.
     execution_id = models.BigIntegerField(null=True)
     version = models.ForeignKey(
         TaskVersion, models.DO_NOTHING, db_constraint=False, db_index=False, null=True, related_name="+"
     )
     overrides = models.JSONField(
-        default=dict, db_default={}, help_text="Parameters that an operation set for this life."
+        default=dict, db_default={}, help_text=_("Parameters that an operation set for this life.")
     )
     application_parameters = models.JSONField(
-        default=dict, db_default={}, help_text="Settings of Spark types that an operation set for this life."
+        default=dict,
+        db_default={},
+        help_text=_("Settings of Spark types that an operation set for this life."),
     )
     self_dependency = models.CharField(
         max_length=16,
         default="",
         db_default="",
         blank=True,
-        help_text="For this life, in place of the task's.",
+        help_text=_("For this life, in place of the task's."),
     )
     # At most `lane_limit` instances with this `lane` are on at once, in place of the self-dependency: the parallelism
     # that a rerun or a backfill sets for its lives. Null: no lane.
@@ -292,7 +296,7 @@ class Edge(models.Model):
     @property
     def excused_words(self) -> str:
         """Why it counts as met though its parent has not succeeded; empty if it has."""
-        return EXCUSED_WORDS.get(self.excused, self.excused)
+        return gettext(EXCUSED_WORDS[self.excused]) if self.excused in EXCUSED_WORDS else self.excused
 
     @property
     def never_comes(self) -> bool:

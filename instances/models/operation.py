@@ -11,23 +11,24 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from instances.models.choices import STATES, known
 
 
 class OperationState(models.TextChoices):
-    INIT = "INIT", "Waiting"
-    RUNNING = "RUNNING", "Running"
-    SUCCESS = "SUCCESS", "Done"
-    FAIL = "FAIL", "Failed"
-    PART_SUCCESS = "PART_SUCCESS", "Partly done"
+    INIT = "INIT", _("Waiting")
+    RUNNING = "RUNNING", _("Running")
+    SUCCESS = "SUCCESS", _("Done")
+    FAIL = "FAIL", _("Failed")
+    PART_SUCCESS = "PART_SUCCESS", _("Partly done")
 
 
 class ItemOutcome(models.TextChoices):
-    DONE = "done", "Done"
-    REFUSED = "refused", "Refused"
-    FAILED = "failed", "Failed"
-    CANCELLED = "cancelled", "Cancelled"
+    DONE = "done", _("Done")
+    REFUSED = "refused", _("Refused")
+    FAILED = "failed", _("Failed")
+    CANCELLED = "cancelled", _("Cancelled")
 
 
 class FrozenSet(models.Model):
@@ -45,7 +46,7 @@ class FrozenSet(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+", db_index=False
     )
     total = models.PositiveIntegerField(default=0)
-    summary = models.JSONField(default=dict, help_text="What the preview showed.")
+    summary = models.JSONField(default=dict, help_text=_("What the preview showed."))
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -101,10 +102,10 @@ class OperationRecord(models.Model):
     kind = models.CharField(max_length=32)
     operator = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     operator_name = models.CharField(
-        max_length=150, blank=True, help_text="As it was then; stays when the account is removed."
+        max_length=150, blank=True, help_text=_("As it was then; stays when the account is removed.")
     )
     source = models.CharField(
-        max_length=16, help_text="The door it came through: admin, api, command, system."
+        max_length=16, help_text=_("The door it came through: admin, api, command, system.")
     )
     reason = models.TextField(blank=True)
     options = models.JSONField(default=dict)
@@ -121,7 +122,7 @@ class OperationRecord(models.Model):
     cancelled = models.PositiveIntegerField(default=0, db_default=0)
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True)
-    moved_at = models.DateTimeField(null=True, help_text="When its last batch was applied.")
+    moved_at = models.DateTimeField(null=True, help_text=_("When its last batch was applied."))
     finished_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
     cancel_requested_by = models.ForeignKey(
@@ -130,7 +131,7 @@ class OperationRecord(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        verbose_name = "operation"
+        verbose_name = _("operation")
         indexes = [
             models.Index(fields=["-created_at"], name="operation_by_time"),
             models.Index(
@@ -205,7 +206,7 @@ class Acknowledgement(models.Model):
         models.SET_NULL,
         null=True,
         related_name="+",
-        help_text="Who takes care of it.",
+        help_text=_("Who takes care of it."),
     )
     reason = models.TextField()
     expires_at = models.DateTimeField(null=True)

@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from instances.models.execution import Execution
 from weops.projects.models import Secret
@@ -21,7 +22,7 @@ class SecretUse(models.Model):
     secret = models.ForeignKey(
         Secret, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="uses"
     )
-    name = models.CharField(max_length=100, help_text="As it was then.")
+    name = models.CharField(max_length=100, help_text=_("As it was then."))
     at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from instances.models.choices import known
 from instances.models.instance import Instance
@@ -10,11 +11,11 @@ from instances.models.instance import Instance
 class TraversalState(models.TextChoices):
     """`stopped`: it was not started any more; or it was, and its For-each instance was ended from outside."""
 
-    PENDING = "pending", "Not started"
-    ACTIVE = "active", "Under way"
-    SUCCESS = "success", "Success"
-    FAILED = "failed", "Failed"
-    STOPPED = "stopped", "Not run"
+    PENDING = "pending", _("Not started")
+    ACTIVE = "active", _("Under way")
+    SUCCESS = "success", _("Success")
+    FAILED = "failed", _("Failed")
+    STOPPED = "stopped", _("Not run")
 
 
 class ForEachRun(models.Model):
@@ -29,7 +30,7 @@ class ForEachRun(models.Model):
         Instance, models.CASCADE, primary_key=True, db_constraint=False, related_name="for_each_run"
     )
     execution_id = models.BigIntegerField()
-    is_open = models.BooleanField(default=True, help_text="There is something to do or to wait for.")
+    is_open = models.BooleanField(default=True, help_text=_("There is something to do or to wait for."))
     spec = models.JSONField()
     dag = models.JSONField()
     parameters = models.JSONField()
@@ -38,7 +39,7 @@ class ForEachRun(models.Model):
         default="",
         db_default="",
         blank=True,
-        help_text="Why it is being stopped, if it is not by people.",
+        help_text=_("Why it is being stopped, if it is not by people."),
     )
     total = models.PositiveIntegerField(default=0)
     pending = models.PositiveIntegerField(default=0)
@@ -47,10 +48,10 @@ class ForEachRun(models.Model):
     failed = models.PositiveIntegerField(default=0)
     stopped = models.PositiveIntegerField(default=0)
     kept = models.PositiveIntegerField(
-        default=0, db_default=0, help_text="Of the successful ones: those that an earlier run had done."
+        default=0, db_default=0, help_text=_("Of the successful ones: those that an earlier run had done.")
     )
     started_at = models.DateTimeField()
-    deadline = models.DateTimeField(null=True, help_text="When the run timeout is over.")
+    deadline = models.DateTimeField(null=True, help_text=_("When the run timeout is over."))
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -70,7 +71,7 @@ class Traversal(models.Model):
     for_each = models.ForeignKey(
         Instance, models.CASCADE, db_constraint=False, db_index=False, related_name="traversals"
     )
-    number = models.PositiveIntegerField(help_text="Place in the array, from 0.")
+    number = models.PositiveIntegerField(help_text=_("Place in the array, from 0."))
     execution_id = models.BigIntegerField()
     item = models.TextField()
     state = models.CharField(max_length=16, choices=TraversalState)

@@ -10,8 +10,11 @@ from django.contrib.auth.models import User
 from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from instances.engine.states import FINAL, LABELS, State
+from instances.language import listed_plainly
 from instances.models import Acknowledgement, Instance, OperationRecord
 from instances.operations.base import Changed, InstanceOperation, register
 from instances.operations.parsing import OptionError, moment, only, storable
@@ -36,7 +39,7 @@ class AcknowledgeOptions:
         only(given, ("owner", "expires_at"))
         owner = given.get("owner") or ""
         if not storable(owner) or len(owner) > 150:
-            raise OptionError("owner", "Write the name of an account, or nothing for your own.")
+            raise OptionError("owner", _("Write the name of an account, or nothing for your own."))
         return cls(owner, moment(given, "expires_at"))
 
     def as_json(self) -> dict[str, Any]:
@@ -64,34 +67,42 @@ class Acknowledge(InstanceOperation):
     right = Right.OPERATE
     reason_required = True
     undoable = False
-    why_not_undoable = "An acknowledgement is not undone: withdraw it."
+    why_not_undoable = gettext_noop("An acknowledgement is not undone: withdraw it.")
 
     def parse(self, given: Mapping[str, Any]) -> AcknowledgeOptions:
         return AcknowledgeOptions.parse(given)
 
     def check(self, options: AcknowledgeOptions) -> None:
         if options.owner and options.account is None:
-            raise OptionError("owner", f"There is no active account called {options.owner!r}.")
+            message = _("There is no active account called %(name)r.")
+            raise OptionError("owner", message % {"name": options.owner})
         if options.expired:
-            raise OptionError("expires_at", "That time has passed; write one in the future, or none.")
+            raise OptionError("expires_at", _("That time has passed; write one in the future, or none."))
 
     def refusal(self, instance: Instance, options: AcknowledgeOptions) -> str:
         if instance.state not in FAILURES:
-            allowed = ", ".join(LABELS[state] for state in FAILURES)
-            state = LABELS[State(instance.state)]
-            return f"{instance} is in state {state}: acknowledge is allowed only from {allowed}."
+            return _("%(instance)s is in state %(state)s: %(verb)s is allowed only from %(allowed)s.") % {
+                "instance": instance,
+                "state": _(LABELS[State(instance.state)]),
+                "verb": self.verb(),
+                "allowed": listed_plainly(_(LABELS[state]) for state in FAILURES),
+            }
         if options.expired:
-            return f"The acknowledgement of {instance} would have expired already."
+            message = _("The acknowledgement of %(instance)s would have expired already.")
+            return message % {"instance": instance}
         if options.owner:
             owner = options.account
             if owner is None or Right.VIEW not in access.rights(owner, instance.project_id):
-                return f"{options.owner} cannot take care of {instance}: no active account that sees its project."
+                message = _(
+                    "%(owner)s cannot take care of %(instance)s: no active account that sees its project."
+                )
+                return message % {"owner": options.owner, "instance": instance}
         return ""
 
     def change(self, ids: Sequence[int], record: OperationRecord, options: AcknowledgeOptions) -> Changed:
         failed = Instance.objects.filter(pk__in=ids, state__in=FAILURES).order_by("pk")
         rows = list(failed.values_list("pk", "state", "life_round"))
-        _withdraw([pk for pk, _, _ in rows])
+        _withdraw([pk for pk, _state, _life in rows])
         owner = options.account if options.owner else record.operator
         Acknowledgement.objects.bulk_create(
             Acknowledgement(
@@ -102,9 +113,9 @@ class Acknowledge(InstanceOperation):
                 expires_at=options.expires_at,
                 operation_id=record.pk,
             )
-            for pk, _, life_round in rows
+            for pk, _state, life_round in rows
         )
-        return Changed({pk: state for pk, state, _ in rows})
+        return Changed({pk: state for pk, state, _life in rows})
 
 
 @register
@@ -112,7 +123,7 @@ class WithdrawAcknowledgement(InstanceOperation):
     kind = "withdraw_acknowledgement"
     right = Right.OPERATE
     undoable = False
-    why_not_undoable = "A withdrawal is not undone: acknowledge the failure once more."
+    why_not_undoable = gettext_noop("A withdrawal is not undone: acknowledge the failure once more.")
 
     def change(self, ids: Sequence[int], record: OperationRecord, options: Any) -> Changed:
         found = in_force(Instance.objects.filter(pk__in=ids))
@@ -123,7 +134,7 @@ class WithdrawAcknowledgement(InstanceOperation):
     def refusals(self, instances: Sequence[Instance], options: Any) -> dict[int, str]:
         standing = acknowledgements(instance.pk for instance in instances)
         return {
-            instance.pk: f"{instance} has no acknowledgement in force."
+            instance.pk: _("%(instance)s has no acknowledgement in force.") % {"instance": instance}
             for instance in instances
             if instance.pk not in standing
         }

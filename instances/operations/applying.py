@@ -19,6 +19,8 @@ from typing import Any
 from django.db import DatabaseError
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
+from django.utils import translation
+from django.utils.translation import gettext_noop
 
 from instances.engine import hints, plans, traversals
 from instances.engine.dispatch import follow
@@ -85,7 +87,9 @@ def _step(record_id: int, wait: bool) -> _Step:
     """Applies one batch and dispatches what that made ready."""
     for care in Care:
         try:
-            step = _apply_next(record_id, wait, care)
+            # What is put on record is English, whoever asked.
+            with translation.override("en"):
+                step = _apply_next(record_id, wait, care)
         except Exception as error:
             if passing(error) or care is Care.NOT_AT_ALL:
                 raise
@@ -122,7 +126,7 @@ def _outcomes(record: OperationRecord, frozen: FrozenBatch, care: Care) -> Outco
     """What becomes of each instance of the batch."""
     ids = frozen.instance_ids
     if record.cancel_requested_at is not None:
-        return outcomes.alike(ids, ItemOutcome.CANCELLED, "Cancelled before its turn came.")
+        return outcomes.alike(ids, ItemOutcome.CANCELLED, gettext_noop("Cancelled before its turn came."))
     if care is Care.NOT_AT_ALL:
         return outcomes.alike(ids, ItemOutcome.FAILED, outcomes.INTERNAL_ERROR)
     return Batch(record, ids).apply(apart=care is Care.APART)

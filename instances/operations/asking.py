@@ -9,6 +9,7 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from instances.models import FrozenSet, Instance, OperationRecord
 from instances.operations import applying, hints, retention, selection, undoing
@@ -43,7 +44,7 @@ class StalePreview(Exception):
     """Instances have changed since the preview; nothing was done. `difference` names them."""
 
     def __init__(self, difference: Difference) -> None:
-        super().__init__("Instances have changed since the preview, so nothing was done.")
+        super().__init__(_("Instances have changed since the preview, so nothing was done."))
         self.difference = difference
 
 
@@ -90,7 +91,7 @@ def _freeze(
     operation: InstanceOperation, roots: Roots, user: User | None, options: Mapping[str, Any]
 ) -> FrozenSet:
     if not isinstance(options, Mapping):
-        raise OptionError("options", "Write the options as names and their values.")
+        raise OptionError("options", _("Write the options as names and their values."))
     parsed = operation.parse(options)
     operation.check(parsed)
     return selection.freeze(operation.kind, roots, user=user, options=operation.as_json(parsed))
@@ -108,7 +109,8 @@ def apply(
         # Locked, so that of two who send the same token the second finds the first one's record.
         frozen = FrozenSet.objects.select_for_update(of=("self",)).filter(token=token, user=user).first()
         if frozen is None:
-            raise UnknownPreview("There is no such preview: it was somebody else's, or is too old.")
+            message = _("There is no such preview: it was somebody else's, or is too old.")
+            raise UnknownPreview(message)
         record = OperationRecord.objects.filter(frozen_set=frozen).first()
         if record is None:
             _check_reason(get(frozen.kind), reason)
@@ -153,7 +155,7 @@ def undo(
 def _chosen_kind(kind: str) -> InstanceOperation:
     """An operation on instances of one's choice. An undo is none: whatever it undoes is undone as a whole, and once."""
     if kind == undoing.KIND:
-        raise NotUndoable("An operation is undone by its record, not by instances.")
+        raise NotUndoable(_("An operation is undone by its record, not by instances."))
     return get(kind)
 
 
@@ -161,13 +163,13 @@ def _check_something_left(frozen: FrozenSet) -> None:
     """An undo of nothing would count as the one undo that there is: for instance of who sees none of the instances."""
     if not frozen.total:
         raise NotUndoable(
-            "None of the instances that it changed is there any more, or they are not yours to see."
+            _("None of the instances that it changed is there any more, or they are not yours to see.")
         )
 
 
 def _check_reason(operation: InstanceOperation, reason: str) -> None:
     if operation.reason_required and not reason.strip():
-        raise ReasonRequired(f"Say why: {operation.verb()} needs a reason.")
+        raise ReasonRequired(_("Say why: %(verb)s needs a reason.") % {"verb": operation.verb()})
 
 
 def _undone(frozen: FrozenSet) -> OperationRecord | None:

@@ -14,7 +14,8 @@ from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.translation import gettext
 
 from instances.engine import plan_tasks, plans
 from instances.engine.plan_spec import PlanSpec
@@ -39,7 +40,9 @@ class StalePlan(Exception):
     """What the plan would do has changed since it was previewed; `preview` is what it would do now."""
 
     def __init__(self, preview: PlanPreview) -> None:
-        super().__init__("Instances or tasks have changed since the preview, so nothing was started.")
+        super().__init__(
+            gettext("Instances or tasks have changed since the preview, so nothing was started.")
+        )
         self.preview = preview
 
 
@@ -62,9 +65,8 @@ class Token:
         except (ValueError, OverflowError):
             until = dt.datetime.min.replace(tzinfo=dt.UTC)
         if not timezone.now() - PREVIEW_LIFE <= until <= timezone.now():
-            raise OptionError(
-                "token", "There is no such preview, or it is older than a day. Preview it again."
-            )
+            message = gettext("There is no such preview, or it is older than a day. Preview it again.")
+            raise OptionError("token", message)
         return cls(until, digest)
 
 
@@ -189,7 +191,8 @@ def stop(
 
 def _check_may_steer(plan: BackfillPlan, user: User | None) -> None:
     if not may_steer(plan, user):
-        raise PermissionDenied(f"You may not operate in every project of the plan {plan}.")
+        message = gettext("You may not operate in every project of the plan %(plan)s.")
+        raise PermissionDenied(message % {"plan": plan})
 
 
 def _move(
@@ -220,8 +223,10 @@ def _move(
 def _go_on(plan: BackfillPlan, *, at_once: bool = True) -> None:
     """One step of what the plan may do now, so that the door sees something; the rest is for those who look after plans."""
     try:
-        if at_once and plans.advance(plan.pk):
-            plans.advance(plan.pk)
+        # What is put on record is English, whoever asked.
+        with translation.override("en"):
+            if at_once and plans.advance(plan.pk):
+                plans.advance(plan.pk)
     except (OperationalError, InterfaceError):
         # It is on record: whoever sweeps next goes on with it.
         log.exception("plan %d does not move yet", plan.pk)

@@ -8,12 +8,15 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from instances.engine.backlog import array
 from instances.engine.plan_spec import OnFailure, Order, PlanSpec, Reprocess
 from instances.engine.schedule import Cycle
 from instances.engine.states import SelfDependency
 from instances.engine.zone import zone_problem
+from instances.language import listed_plainly
 from instances.models import Task
 from instances.operations.parsing import OptionError, application_parameters, flag, one_of, only, texts
 from weops.projects import access
@@ -39,22 +42,22 @@ class Downstream(StrEnum):
 
 
 # Apart from the others: `all` is a Reprocess too, and the two are equal as keys.
-DOWNSTREAM_LABELS: dict[StrEnum, str] = {
-    Downstream.NONE: "These tasks only",
-    Downstream.WORKFLOW: "and downstream tasks in the same workflow",
-    Downstream.PROJECT: "and downstream tasks in the same project",
-    Downstream.ALL: "and all downstream tasks where you may operate",
-    Downstream.CHOSEN: "and hand-picked downstream tasks",
+DOWNSTREAM_LABELS: dict[StrEnum, Any] = {
+    Downstream.NONE: gettext_lazy("These tasks only"),
+    Downstream.WORKFLOW: gettext_lazy("and downstream tasks in the same workflow"),
+    Downstream.PROJECT: gettext_lazy("and downstream tasks in the same project"),
+    Downstream.ALL: gettext_lazy("and all downstream tasks where you may operate"),
+    Downstream.CHOSEN: gettext_lazy("and hand-picked downstream tasks"),
 }
-LABELS: dict[StrEnum, str] = {
-    Order.NORMAL: "No particular order",
-    Order.ORDER: "In order of data time",
-    Order.REVERSE: "From the last data time to the first",
-    Reprocess.MISSING: "Only what is missing",
-    Reprocess.FAILED: "What is missing or failed",
-    Reprocess.ALL: "Everything",
-    OnFailure.GO_ON: "Go on with the other data times",
-    OnFailure.STOP: "Stop the plan",
+LABELS: dict[StrEnum, Any] = {
+    Order.NORMAL: gettext_lazy("No particular order"),
+    Order.ORDER: gettext_lazy("In order of data time"),
+    Order.REVERSE: gettext_lazy("From the last data time to the first"),
+    Reprocess.MISSING: gettext_lazy("Only what is missing"),
+    Reprocess.FAILED: gettext_lazy("What is missing or failed"),
+    Reprocess.ALL: gettext_lazy("Everything"),
+    OnFailure.GO_ON: gettext_lazy("Go on with the other data times"),
+    OnFailure.STOP: gettext_lazy("Stop the plan"),
 }
 
 _KNOWN = (
@@ -115,28 +118,26 @@ def parse(given: Mapping[str, Any], *, user: User | None, now: dt.datetime | Non
 def _ids(given: Mapping[str, Any], name: str) -> list[int]:
     value = given.get(name) or []
     if not isinstance(value, list | tuple) or not all(type(one) is int and 0 < one < 2**63 for one in value):
-        raise OptionError(name, "Write a list of task ids.")
+        raise OptionError(name, _("Write a list of task ids."))
     return list(dict.fromkeys(value))
 
 
 def _tasks(ids: Sequence[int], user: User | None) -> list[Task]:
     if not ids:
-        raise OptionError("tasks", "Choose at least one task.")
+        raise OptionError("tasks", _("Choose at least one task."))
     if len(ids) > MOST_TASKS:
-        raise OptionError("tasks", f"Choose at most {MOST_TASKS} tasks.")
+        raise OptionError("tasks", _("Choose at most %(most)s tasks.") % {"most": MOST_TASKS})
     rows = Task.objects.select_related("workflow__project").in_bulk(ids)
     for pk in ids:
         project = rows[pk].workflow.project if pk in rows else None
         if project is None or not _may(user, Right.VIEW, project):
-            raise OptionError("tasks", f"There is no task {pk}.")
+            raise OptionError("tasks", _("There is no task %(id)s.") % {"id": pk})
         if not _may(user, Right.OPERATE, project):
-            raise OptionError(
-                "tasks", f"You may not operate in project {project}, to which {rows[pk]} belongs."
-            )
+            message = _("You may not operate in project %(project)s, to which %(task)s belongs.")
+            raise OptionError("tasks", message % {"project": project, "task": rows[pk]})
         if rows[pk].cycle_type == Cycle.ONEOFF:
-            raise OptionError(
-                "tasks", f"{rows[pk]} is a one-off task: it has no data times to fill in. Leave it out."
-            )
+            message = _("%(task)s is a one-off task: it has no data times to fill in. Leave it out.")
+            raise OptionError("tasks", message % {"task": rows[pk]})
     return [rows[pk] for pk in ids]
 
 
@@ -181,23 +182,23 @@ def _downstream(given: Mapping[str, Any], tasks: Sequence[Task], user: User | No
     reach: Downstream = one_of(Downstream, given, "downstream", Downstream.NONE)
     chosen = _ids(given, "chosen")
     if chosen and reach is not Downstream.CHOSEN:
-        raise OptionError("chosen", "Hand-picked tasks need 'chosen' downstream tasks.")
+        raise OptionError("chosen", _("Hand-picked tasks need 'chosen' downstream tasks."))
     if reach is Downstream.NONE:
         return []
     roots = [task.pk for task in tasks]
     found = downstream_of(roots, reach, user=user)
     if reach is Downstream.CHOSEN:
         if not chosen:
-            raise OptionError("chosen", "Choose at least one downstream task, or another range.")
+            message = _("Choose at least one downstream task, or another range.")
+            raise OptionError("chosen", message)
         strangers = set(chosen) - {task.pk for task in found} - set(roots)
         if strangers:
-            raise OptionError("chosen", f"Task {min(strangers)} is not downstream of the chosen tasks.")
+            message = _("Task %(id)s is not downstream of the chosen tasks.")
+            raise OptionError("chosen", message % {"id": min(strangers)})
         found = [task for task in found if task.pk in chosen]
     if len(tasks) + len(found) > MOST_TASKS:
-        raise OptionError(
-            "downstream",
-            f"With downstream tasks there would be more than {MOST_TASKS}; choose a nearer range.",
-        )
+        message = _("With downstream tasks there would be more than %(most)s; choose a nearer range.")
+        raise OptionError("downstream", message % {"most": MOST_TASKS})
     return found
 
 
@@ -207,9 +208,9 @@ def _downstream(given: Mapping[str, Any], tasks: Sequence[Task], user: User | No
 def _ranges(value: Any) -> tuple[tuple[dt.date, dt.date], ...]:
     """In order, and those that overlap or touch put together."""
     if not isinstance(value, list | tuple) or not value:
-        raise OptionError("ranges", "Write at least one range of days.")
+        raise OptionError("ranges", _("Write at least one range of days."))
     if len(value) > MOST_RANGES:
-        raise OptionError("ranges", f"Write at most {MOST_RANGES} ranges.")
+        raise OptionError("ranges", _("Write at most %(most)s ranges.") % {"most": MOST_RANGES})
     merged: list[tuple[dt.date, dt.date]] = []
     for first, last in sorted(_range(one) for one in value):
         if merged and first <= merged[-1][1] + dt.timedelta(days=1):
@@ -223,14 +224,14 @@ def _range(value: Any) -> tuple[dt.date, dt.date]:
     try:
         first, last = _day(value["first"]), _day(value["last"])
     except (TypeError, KeyError, ValueError):
-        raise OptionError(
-            "ranges",
-            f"{value!r} is no range; write its first and last day, such as 2026-01-01 and 2026-01-31.",
-        ) from None
+        message = _("%(value)r is no range; write its first and last day, such as 2026-01-01 and 2026-01-31.")
+        raise OptionError("ranges", message % {"value": value}) from None
     if first > last:
-        raise OptionError("ranges", f"{first} comes after {last}; write the first day first.")
+        message = _("%(first)s comes after %(last)s; write the first day first.")
+        raise OptionError("ranges", message % {"first": first, "last": last})
     if not _FIRST <= first <= last <= _LAST:
-        raise OptionError("ranges", f"Write days from {_FIRST} to {_LAST}.")
+        message = _("Write days from %(first)s to %(last)s.")
+        raise OptionError("ranges", message % {"first": _FIRST, "last": _LAST})
     return first, last
 
 
@@ -250,11 +251,10 @@ def _window(given: Mapping[str, Any]) -> tuple[dt.time | None, dt.time | None]:
     start, end = (_time(given, name) for name in ("window_start", "window_end"))
     if (start is None) != (end is None):
         missing = "window_start" if start is None else "window_end"
-        raise OptionError(missing, "A window needs its start and its end.")
+        raise OptionError(missing, _("A window needs its start and its end."))
     if start is not None and end is not None and start > end:
-        raise OptionError(
-            "window_end", "The window lies inside a day: write an end that does not come before its start."
-        )
+        message = _("The window lies inside a day: write an end that does not come before its start.")
+        raise OptionError("window_end", message)
     return start, end
 
 
@@ -267,7 +267,8 @@ def _time(given: Mapping[str, Any], name: str) -> dt.time | None:
     except (TypeError, ValueError):
         found = None
     if found is None or found.tzinfo is not None or found.second or found.microsecond:
-        raise OptionError(name, f"{value!r} is no time of day; write one such as 08:30.")
+        message = _("%(value)r is no time of day; write one such as 08:30.")
+        raise OptionError(name, message % {"value": value})
     return found
 
 
@@ -278,25 +279,25 @@ def _limits(given: Mapping[str, Any], order: Order) -> tuple[int | None, str]:
     """(parallelism, self-dependency): one of the two."""
     self_dependency = given.get("self_dependency") or ""
     if self_dependency and self_dependency not in (*SelfDependency, OWN):
-        raise OptionError(
-            "self_dependency", f"{self_dependency!r} is none of {', '.join(SelfDependency)}, {OWN}."
-        )
+        message = _("%(value)r is none of %(known)s.")
+        known = listed_plainly([*SelfDependency, OWN])
+        raise OptionError("self_dependency", message % {"value": self_dependency, "known": known})
     parallelism = given.get("parallelism")
     if self_dependency:
         if parallelism not in (None, ""):
-            raise OptionError(
-                "parallelism",
-                "A number of data times at once replaces the self-dependency; give one of the two, not both.",
+            message = _(
+                "A number of data times at once replaces the self-dependency; give one of the two, not both."
             )
+            raise OptionError("parallelism", message)
         if self_dependency == SelfDependency.ORDERLY and order is Order.REVERSE:
-            raise OptionError(
-                "order", "An orderly task runs from its first data time on; REVERSE contradicts it."
-            )
+            message = _("An orderly task runs from its first data time on; REVERSE contradicts it.")
+            raise OptionError("order", message)
         return None, "" if self_dependency == OWN else str(self_dependency)
     if parallelism in (None, ""):
         return 1, ""
     if type(parallelism) is not int or not 1 <= parallelism <= MOST_PARALLEL:
-        raise OptionError("parallelism", f"Write a whole number from 1 to {MOST_PARALLEL}.")
+        message = _("Write a whole number from 1 to %(most)s.")
+        raise OptionError("parallelism", message % {"most": MOST_PARALLEL})
     return parallelism, ""
 
 
@@ -307,20 +308,22 @@ def _resource_group(value: Any) -> int | None:
         ResourceGroup.objects.filter(pk=value).first() if type(value) is int and 0 < value < 2**63 else None
     )
     if group is None:
-        raise OptionError("resource_group", f"There is no resource group {value!r}.")
+        message = _("There is no resource group %(value)r.")
+        raise OptionError("resource_group", message % {"value": value})
     if not group.enabled:
-        raise OptionError("resource_group", f"The resource group {group} is disabled; it starts nothing.")
+        message = _("The resource group %(group)s is disabled; it starts nothing.")
+        raise OptionError("resource_group", message % {"group": group})
     return group.pk
 
 
 def _check_order(spec: PlanSpec, tasks: Iterable[Task]) -> None:
     cycles = sorted({task.cycle_type for task in tasks})
     if spec.ordered and len(cycles) > 1:
-        raise OptionError(
-            "order",
-            f"{spec.order} needs tasks of one cycle; these are {', '.join(cycles)}. Choose NORMAL: what depends on "
-            "one another is kept in order anyway.",
+        message = _(
+            "%(order)s needs tasks of one cycle; these are %(cycles)s. Choose NORMAL: what depends on "
+            "one another is kept in order anyway."
         )
+        raise OptionError("order", message % {"order": spec.order, "cycles": listed_plainly(cycles)})
 
 
 def _check_overrides(spec: PlanSpec, tasks: Iterable[Task], user: User | None) -> None:
@@ -329,4 +332,5 @@ def _check_overrides(spec: PlanSpec, tasks: Iterable[Task], user: User | None) -
     for project in {task.workflow.project for task in tasks}:
         if not _may(user, Right.OVERRIDE, project):
             name = "parameters" if spec.parameters else "application_parameters"
-            raise OptionError(name, f"You may not override parameters in project {project}.")
+            message = _("You may not override parameters in project %(project)s.")
+            raise OptionError(name, message % {"project": project})

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.db import connection
+from django.utils.translation import gettext as _
 
 from instances.engine import plan_tasks
 from instances.engine.backlog import array
@@ -83,7 +84,8 @@ def preview(spec: PlanSpec) -> PlanPreview:
     except ValueError as error:
         raise OptionError("ranges", str(error)) from error
     if not made.total:
-        raise OptionError("ranges", "No task has a data time in these ranges that is due already.")
+        message = _("No task has a data time in these ranges that is due already.")
+        raise OptionError("ranges", message)
     tasks = _of_tasks(spec, made)
     return PlanPreview(spec, summarize(spec, made, tasks), _token(spec, tasks))
 
@@ -117,14 +119,16 @@ def _existing(runs: Mapping[int, Runs]) -> Iterator[tuple[int, str | None, int]]
     for start in range(0, len(pairs), _CHUNK):
         chunk = pairs[start : start + _CHUNK]
         places: dict[Any, int] = {}
-        of_pair = [places.setdefault(time, len(places) + 1) for _, time in chunk]
+        of_pair = [places.setdefault(time, len(places) + 1) for _task, time in chunk]
         with connection.cursor() as cursor:
-            cursor.execute(_EXISTING, [array(task for task, _ in chunk), array(of_pair), array(places)])
+            cursor.execute(_EXISTING, [array(task for task, _time in chunk), array(of_pair), array(places)])
             yield from cursor.fetchall()
 
 
 def _token(spec: PlanSpec, tasks: Sequence[OfTask]) -> str:
-    text = json.dumps([spec.as_json(), [one.as_json() for one in tasks]], sort_keys=True)
+    # Without the words of why: they are those of who previewed it.
+    told = [{**one.as_json(), "why": sorted(one.whys.values())} for one in tasks]
+    text = json.dumps([spec.as_json(), told], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -177,25 +181,33 @@ def _sentences(spec: PlanSpec, found: Mapping[str, Any]) -> list[str]:
     started = found["new"] + found["again"]
     tasks = [one for one in found["tasks"] if one["new"] + one["again"]]
     said = [
-        f"{counted(started, 'run')} of {counted(len(tasks), 'task')} at "
-        f"{counted(found['data_times'], 'data time')}: {found['new']:,} new, {found['again']:,} again."
+        _("%(runs)s of %(tasks)s at %(times)s: %(new)s new, %(again)s again.")
+        % {
+            "runs": counted(started, "run"),
+            "tasks": counted(len(tasks), "task"),
+            "times": counted(found["data_times"], "data time"),
+            "new": f"{found['new']:,}",
+            "again": f"{found['again']:,}",
+        }
     ]
     if found["skipped"]:
-        said.append(f"{counted(found['skipped'], 'instance')} stay as they are: the plan leaves them out.")
+        message = _("%(instances)s stay as they are: the plan leaves them out.")
+        said.append(message % {"instances": counted(found["skipped"], "instance")})
     if found["refused"]:
-        said.append(f"{counted(found['refused'], 'run')} would be refused; the others go on.")
+        message = _("%(runs)s would be refused; the others go on.")
+        said.append(message % {"runs": counted(found["refused"], "run")})
     if spec.parallelism:
-        said.append(f"At most {counted(spec.parallelism, 'data time')} at once.")
+        said.append(_("At most %(times)s at once.") % {"times": counted(spec.parallelism, "data time")})
     duration = found["duration"]
     if duration["instances_known"]:
-        said.append(
-            f"It takes {roughly(duration['wall_seconds'])} if nothing else runs; all runs together take "
-            f"{roughly(duration['work_seconds'])}, judged by the last ones."
+        message = _(
+            "It takes %(wall)s if nothing else runs; all runs together take %(work)s, judged by the last ones."
         )
+        times = {"wall": roughly(duration["wall_seconds"]), "work": roughly(duration["work_seconds"])}
+        said.append(message % times)
     if duration["instances_unknown"]:
-        said.append(
-            f"How long {counted(duration['instances_unknown'], 'run')} will take is unknown: no run has succeeded lately."
-        )
+        message = _("How long %(runs)s will take is unknown: no run has succeeded lately.")
+        said.append(message % {"runs": counted(duration["instances_unknown"], "run")})
     if spec.check_parents:
-        said.append("Each run waits for all of its parents, those outside the plan too.")
+        said.append(_("Each run waits for all of its parents, those outside the plan too."))
     return said

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from django.utils.translation import gettext, gettext_noop
+
 from instances.engine import lifecycle, states
 from instances.engine.lifecycle import Touched
 from instances.models import Instance, OperationRecord
@@ -88,9 +90,14 @@ class InstanceOperation:
     @classmethod
     def verb(cls) -> str:
         """Its kind in words: `mark success`."""
-        return cls.kind.replace("_", " ")
+        return gettext(_VERBS.get(cls.kind, cls.kind))
 
 
+_VERBS: dict[str, str] = {
+    **states.VERBS,
+    "acknowledge": gettext_noop("acknowledge"),
+    "withdraw_acknowledgement": gettext_noop("withdraw acknowledgement"),
+}
 _kinds: dict[str, InstanceOperation] = {}
 
 

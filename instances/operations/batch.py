@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models.expressions import RawSQL
+from django.utils.translation import gettext as _
 
 from instances.engine import lifecycle
 from instances.engine.backlog import array
@@ -15,6 +16,7 @@ from instances.operations import outcomes
 from instances.operations.base import Changed, get
 from instances.operations.outcomes import GONE, INTERNAL_ERROR, Outcomes, Untouched
 from instances.operations.records import SYSTEM, storable
+from instances.operations.words import rights_named
 from weops.projects import access
 from weops.projects.access import Right
 from weops.projects.models import Project
@@ -51,12 +53,13 @@ class Rights:
 
     def _ask(self, project_id: int | None) -> str:
         if self._user is None or not self._user.is_active:
-            return f"The account {self._name} is closed."
+            return _("The account %(name)s is closed.") % {"name": self._name}
         missing = sorted(self._needed - access.rights(self._user, project_id))
         if not missing:
             return ""
         project = Project.objects.filter(pk=project_id or 0).values_list("name", flat=True).first()
-        return f"{self._name} does not have the right to {' and '.join(missing)} in project {project}."
+        message = _("%(user)s does not have the right to %(rights)s in project %(project)s.")
+        return message % {"user": self._name, "rights": rights_named(missing), "project": project}
 
 
 class Batch:
@@ -88,7 +91,8 @@ class Batch:
             return Untouched(pk, ItemOutcome.REFUSED, GONE)
         if pk in self.failed:
             return Untouched(pk, ItemOutcome.FAILED, self.failed[pk], row.state)
-        why = why or f"{row} is left as it was: there is nothing to {self.operation.verb()}."
+        nothing = _("%(instance)s is left as it was: there is nothing to %(verb)s.")
+        why = why or nothing % {"instance": row, "verb": self.operation.verb()}
         return Untouched(pk, ItemOutcome.REFUSED, why, row.state)
 
     def _refusals(self, rows: dict[int, Instance]) -> dict[int, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from instances.engine import lifecycle
 from instances.models import Instance, OperationRecord
@@ -56,15 +57,21 @@ class Freeze(InstanceOperation):
 
     def check(self, options: FreezeOptions) -> None:
         if options.passed:
-            raise OptionError("thaw_at", "That time has passed; write one in the future, or none.")
+            raise OptionError("thaw_at", _("That time has passed; write one in the future, or none."))
 
     def refusal(self, instance: Instance, options: FreezeOptions) -> str:
         if why := super().refusal(instance, options):
             return why
         if options.passed:
-            return f"The time at which {instance} was to thaw has passed: {options.thaw_at:{_TIMES}}."
+            message = _("The time at which %(instance)s was to thaw has passed: %(time)s.")
+            return message % {"instance": instance, "time": f"{options.thaw_at:{_TIMES}}"}
         if instance.frozen_at is not None and instance.thaw_at == options.thaw_at:
-            return f"{instance} is frozen already, until {_until(instance.thaw_at)}."
+            if instance.thaw_at is None:
+                return _("%(instance)s is frozen already, until it is thawed by hand.") % {
+                    "instance": instance
+                }
+            message = _("%(instance)s is frozen already, until %(time)s.")
+            return message % {"instance": instance, "time": f"{instance.thaw_at:{_TIMES}}"}
         return ""
 
     def change(self, ids: Sequence[int], record: OperationRecord, options: FreezeOptions) -> Changed:
@@ -77,11 +84,9 @@ class Thaw(InstanceOperation):
     right = Right.OPERATE
 
     def refusal(self, instance: Instance, options: Any) -> str:
-        return "" if instance.frozen_at is not None else f"{instance} is not frozen."
+        if instance.frozen_at is not None:
+            return ""
+        return _("%(instance)s is not frozen.") % {"instance": instance}
 
     def change(self, ids: Sequence[int], record: OperationRecord, options: Any) -> Changed:
         return Changed(*lifecycle.thaw(ids, record.pk))
-
-
-def _until(thaw_at: dt.datetime | None) -> str:
-    return "it is thawed by hand" if thaw_at is None else f"{thaw_at:{_TIMES}}"

@@ -5,7 +5,11 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 from instances.engine.states import SelfDependency
+from instances.language import listed_plainly
 from instances.operations.parsing import OptionError, application_parameters, flag, one_of, only, texts
 
 
@@ -38,26 +42,26 @@ class Code(StrEnum):
 
 
 # By kind of option: members of two kinds that have the same value are equal.
-LABELS: dict[type[StrEnum], dict[str, str]] = {
+LABELS: dict[type[StrEnum], dict[str, Any]] = {
     Scope: {
-        Scope.THIS: "This instance",
-        Scope.WITH_DOWNSTREAM: "This instance and downstream instances",
-        Scope.DOWNSTREAM: "Downstream instances only",
+        Scope.THIS: gettext_lazy("This instance"),
+        Scope.WITH_DOWNSTREAM: gettext_lazy("This instance and downstream instances"),
+        Scope.DOWNSTREAM: gettext_lazy("Downstream instances only"),
     },
     Range: {
-        Range.WORKFLOW: "In the same workflow",
-        Range.PROJECT: "In the same project",
-        Range.ALL: "In all projects",
-        Range.CHOSEN: "Hand-picked instances",
+        Range.WORKFLOW: gettext_lazy("In the same workflow"),
+        Range.PROJECT: gettext_lazy("In the same project"),
+        Range.ALL: gettext_lazy("In all projects"),
+        Range.CHOSEN: gettext_lazy("Hand-picked instances"),
     },
     CheckParents: {
-        CheckParents.NONE: "Do not check parents",
-        CheckParents.ALL: "All direct parents",
-        CheckParents.SELECTION: "Only parents in the selection",
+        CheckParents.NONE: gettext_lazy("Do not check parents"),
+        CheckParents.ALL: gettext_lazy("All direct parents"),
+        CheckParents.SELECTION: gettext_lazy("Only parents in the selection"),
     },
     Code: {
-        Code.LATEST: "Code and parameters of the last version",
-        Code.AS_IT_RAN: "Code and parameters as it ran",
+        Code.LATEST: gettext_lazy("Code and parameters of the last version"),
+        Code.AS_IT_RAN: gettext_lazy("Code and parameters as it ran"),
     },
 }
 
@@ -104,13 +108,13 @@ class RerunOptions:
 
     def _check(self) -> None:
         if self.chosen and self.range != Range.CHOSEN:
-            raise OptionError("chosen", "Hand-picked instances need the range 'chosen'.")
+            raise OptionError("chosen", _("Hand-picked instances need the range 'chosen'."))
         if self.range == Range.CHOSEN and self.scope != Scope.THIS and not self.chosen:
-            raise OptionError("chosen", "Choose at least one downstream instance, or another range.")
+            message = _("Choose at least one downstream instance, or another range.")
+            raise OptionError("chosen", message)
         if self.parallelism is not None and self.self_dependency:
-            raise OptionError(
-                "parallelism", "A parallelism replaces the self-dependency; give one of the two, not both."
-            )
+            message = _("A parallelism replaces the self-dependency; give one of the two, not both.")
+            raise OptionError("parallelism", message)
 
     def as_json(self) -> dict[str, Any]:
         """What `parse` takes; without those that are as by default."""
@@ -120,13 +124,16 @@ class RerunOptions:
 
 def _ids(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list | tuple) or not all(type(one) is int and 0 < one < 2**63 for one in value):
-        raise OptionError("chosen", "Write a list of instance ids.")
+        raise OptionError("chosen", _("Write a list of instance ids."))
     return tuple(sorted(set(value)))
 
 
 def _self_dependency(value: Any) -> str:
     if value and value not in list(SelfDependency):
-        raise OptionError("self_dependency", f"{value!r} is none of {', '.join(SelfDependency)}.")
+        message = _("%(value)r is none of %(known)s.")
+        raise OptionError(
+            "self_dependency", message % {"value": value, "known": listed_plainly(SelfDependency)}
+        )
     return str(value)
 
 
@@ -134,5 +141,5 @@ def _parallelism(value: Any) -> int | None:
     if value is None or value == "":
         return None
     if type(value) is not int or not 1 <= value <= 1000:
-        raise OptionError("parallelism", "Write a whole number from 1 to 1000.")
+        raise OptionError("parallelism", _("Write a whole number from 1 to %(most)s.") % {"most": 1000})
     return value

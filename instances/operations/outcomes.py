@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connection
+from django.utils.translation import gettext_noop
 
 from instances.engine import lifecycle
 from instances.engine.backlog import array
 from instances.engine.lifecycle import Touched
 from instances.models.operation import ItemOutcome
 
-INTERNAL_ERROR = "An error inside WeOps; its log has the traceback."
-GONE = "There is no such instance any more."
+INTERNAL_ERROR = gettext_noop("An error inside WeOps; its log has the traceback.")
+GONE = gettext_noop("There is no such instance any more.")
 
 _BEFORE = (
     "SELECT to_regclass('pg_temp.weops_before') IS NULL",

@@ -6,7 +6,9 @@ from enum import StrEnum
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
 
+from instances.language import listed_plainly
 from instances.runners import spark_parameters
 
 # What is kept on record of every operation, shown in lists, and copied to each instance has an end.
@@ -28,8 +30,10 @@ class OptionError(ValueError):
 def only(given: Mapping[str, Any], known: Collection[str]) -> None:
     """Refuses an option that is none of `known`."""
     if unknown := sorted(set(given) - set(known)):
-        there_are = f"there are {', '.join(known)}" if known else "there are none"
-        raise OptionError(unknown[0], f"There is no option {unknown[0]!r}; {there_are}.")
+        message = _("There is no option %(name)r; there are none.")
+        if known:
+            message = _("There is no option %(name)r; there are %(known)s.")
+        raise OptionError(unknown[0], message % {"name": unknown[0], "known": ", ".join(known)})
 
 
 def application_parameters(given: Mapping[str, Any]) -> dict[str, str]:
@@ -46,14 +50,15 @@ def one_of(kind: type[StrEnum], given: Mapping[str, Any], name: str, default: An
     try:
         return kind(value)
     except ValueError:
-        raise OptionError(name, f"{value!r} is none of {', '.join(kind)}.") from None
+        message = _("%(value)r is none of %(known)s.")
+        raise OptionError(name, message % {"value": value, "known": listed_plainly(kind)}) from None
 
 
 def flag(given: Mapping[str, Any], name: str) -> bool:
     """True or false; false if it is not given."""
     value = given.get(name, False)
     if not isinstance(value, bool):
-        raise OptionError(name, f"{value!r} is neither true nor false.")
+        raise OptionError(name, _("%(value)r is neither true nor false.") % {"value": value})
     return value
 
 
@@ -63,12 +68,12 @@ def texts(given: Mapping[str, Any], name: str) -> dict[str, str]:
     if not isinstance(value, Mapping) or not all(
         storable(key) and key and storable(text) for key, text in value.items()
     ):
-        raise OptionError(name, "Write names and their values, both as texts.")
+        raise OptionError(name, _("Write names and their values, both as texts."))
     if len(value) > MOST_TEXTS or sum(len(key) + len(text) for key, text in value.items()) > MOST_CHARS:
-        raise OptionError(
-            name,
-            f"Write at most {MOST_TEXTS} names, with {MOST_CHARS:,} characters in all of them and their values.",
+        message = _(
+            "Write at most %(names)s names, with %(characters)s characters in all of them and their values."
         )
+        raise OptionError(name, message % {"names": MOST_TEXTS, "characters": f"{MOST_CHARS:,}"})
     return dict(value)
 
 
@@ -91,6 +96,5 @@ def moment(given: Mapping[str, Any], name: str) -> dt.datetime | None:
             return found.astimezone(dt.UTC)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise OptionError(
-        name, f"{value!r} is no time; write one with its zone, such as 2026-03-25T08:00:00+00:00."
-    )
+    message = _("%(value)r is no time; write one with its zone, such as 2026-03-25T08:00:00+00:00.")
+    raise OptionError(name, message % {"value": value})

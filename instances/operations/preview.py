@@ -13,6 +13,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
+from django.utils.translation import gettext, gettext_noop
 
 from instances.engine.states import SelfDependency, State
 from instances.models import FrozenSet, Task, Workflow
@@ -25,7 +26,7 @@ from weops.projects.models import Project, ResourceGroup
 
 # Instances named for each refusal, and tasks for each layer; layers told apart.
 EXAMPLES, TASKS, LAYERS = 10, 5, 100
-NOBODY = "Nobody"
+NOBODY = gettext_noop("Nobody")
 
 _SPREAD_OUT = """
 CREATE TEMPORARY TABLE weops_previewed ON COMMIT DROP AS
@@ -150,7 +151,7 @@ def _counts(groups: Sequence[_Group]) -> dict[str, list[list[Any]]]:
         return f"{projects[group.project].name} / {workflows[group.workflow].name}"
 
     def owner(group: _Group) -> str:
-        return owners[group.owner].get_username() if group.owner in owners else NOBODY
+        return owners[group.owner].get_username() if group.owner in owners else gettext(NOBODY)
 
     return {
         "by_state": [[state.value, states[state]] for state in State if states[state]],

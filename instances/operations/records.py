@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
 from django.db.models.functions import Coalesce, Now
+from django.utils.translation import gettext as _
 
 from instances.models import FrozenSet, OperationRecord
 from instances.models.operation import OperationState
@@ -94,10 +95,11 @@ def cancel(record: OperationRecord, user: User | None) -> bool:
     if record.state not in UNFINISHED or record.frozen_set_id is None:
         return False
     if not may_cancel(record, user):
-        raise PermissionDenied(
-            f"Operation #{record.pk} can be cancelled by {record.operator_name or 'the system'}, "
-            f"and by those who have the right to it wherever it has instances left."
+        message = _(
+            "Operation #%(id)s can be cancelled by %(user)s, "
+            "and by those who have the right to it wherever it has instances left."
         )
+        raise PermissionDenied(message % {"id": record.pk, "user": record.operator_name or _("the system")})
     asked = OperationRecord.objects.filter(
         pk=record.pk, state__in=UNFINISHED, cancel_requested_at=None
     ).update(cancel_requested_at=Now(), cancel_requested_by=user)

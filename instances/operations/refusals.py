@@ -5,17 +5,19 @@ applied, is asked about one instance of each group. So a preview of a million as
 will happen.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from instances.engine.states import LABELS, Operation, State
 from instances.models import Instance
 from instances.models.choices import RerunAllowed
 from instances.operations.base import InstanceOperation
-from instances.operations.words import counted, listed
+from instances.operations.words import counted, rights_named
 from weops.projects import access
 
 _ALWAYS = "i.state, t.rerun_allowed, i.project_id, i.frozen_at IS NULL"
@@ -78,13 +80,18 @@ class Judge:
     def _missing(self, row: Instance) -> Why | None:
         if self._user is None:
             return None
-        missing = sorted(self._needed - access.rights(self._user, row.project_id))
+        missing = self._needed - access.rights(self._user, row.project_id)
         if not missing:
             return None
-        rest = f"where you do not have the right to {listed(missing)}."
-        return Why(
-            f"{{n}} is in project {row.project}, {rest}", f"{{n}} are in project {row.project}, {rest}"
-        )
+
+        def said(number: int) -> str:
+            return ngettext(
+                "%(n)s is in project %(project)s, where you do not have the right to %(rights)s.",
+                "%(n)s are in project %(project)s, where you do not have the right to %(rights)s.",
+                number,
+            )
+
+        return _why(said, project=row.project, rights=rights_named(missing))
 
     def _refusal(self, row: Instance, said: str | None) -> Why | None:
         if not said:
@@ -96,13 +103,29 @@ class Judge:
         if self._operation.kind != Operation.RERUN or row.state not in self._operation.allowed_from():
             return None
         if row.task.rerun_allowed == RerunAllowed.NONE:
-            rest = "that must never be rerun."
-            return Why(f"{{n}} is of a task {rest}", f"{{n}} are of tasks {rest}")
-        label = LABELS[State(row.state)]
-        rest = "that may be rerun only after a failure."
-        return Why(f"{{n}} is {label}, of a task {rest}", f"{{n}} are {label}, of tasks {rest}")
+            return _why(
+                lambda number: ngettext(
+                    "%(n)s is of a task that must never be rerun.",
+                    "%(n)s are of tasks that must never be rerun.",
+                    number,
+                )
+            )
+        return _why(
+            lambda number: ngettext(
+                "%(n)s is %(state)s, of a task that may be rerun only after a failure.",
+                "%(n)s are %(state)s, of tasks that may be rerun only after a failure.",
+                number,
+            ),
+            state=_(LABELS[State(row.state)]),
+        )
 
 
+def _why(said: Callable[[int], str], **values: Any) -> Why:
+    """`said`: the sentence of so many, with `n` in the place of the number and the noun."""
+    return Why(said(1) % {"n": "{n}", **values}, said(2) % {"n": "{n}", **values})
+
+
+# What operations refuse is said of one; in English the verb of several is another.
 _VERBS = {"is": "are", "has": "have", "does": "do", "was": "were", "waits": "wait", "depends": "depend"}
 
 

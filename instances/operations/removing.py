@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from django.contrib.postgres.functions import TransactionNow
 from django.db.models import Count
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
 
 from instances.engine import lifecycle
 from instances.models import Edge, Instance, OperationRecord, Task
@@ -35,15 +37,15 @@ class RemoveOptions:
         only(given, ("edges", "all"))
         every, chosen = flag(given, "all"), given.get("edges")
         if every and chosen:
-            raise OptionError("edges", "Choose dependencies, or all of them; not both.")
+            raise OptionError("edges", _("Choose dependencies, or all of them; not both."))
         if every:
             return cls(None)
         if not isinstance(chosen, list | tuple) or not 0 < len(chosen) <= MOST_EDGES:
-            raise OptionError(
-                "edges",
-                f'Write a list of up to {MOST_EDGES:,} dependencies, each as {{"task": id, "data_time": time}}, '
-                "or choose all.",
+            message = _(
+                'Write a list of up to %(most)s dependencies, each as {"task": id, "data_time": time}, '
+                "or choose all."
             )
+            raise OptionError("edges", message % {"most": f"{MOST_EDGES:,}"})
         return cls(tuple(dict.fromkeys(_edge(one) for one in chosen)))
 
     def as_json(self) -> dict[str, Any]:
@@ -55,10 +57,10 @@ class RemoveOptions:
 
 def _edge(given: Any) -> EdgeKey:
     if not isinstance(given, Mapping) or set(given) != {"task", "data_time"}:
-        raise OptionError("edges", 'Write each dependency as {"task": id, "data_time": time}.')
+        raise OptionError("edges", _('Write each dependency as {"task": id, "data_time": time}.'))
     task_id, data_time = given["task"], moment(given, "data_time")
     if type(task_id) is not int or not 0 < task_id < 2**63 or data_time is None:
-        raise OptionError("edges", "Write the id of the upstream task and its data time, both.")
+        raise OptionError("edges", _("Write the id of the upstream task and its data time, both."))
     return task_id, data_time
 
 
@@ -71,7 +73,9 @@ class RemoveDependency(InstanceOperation):
     reason_required = True
     locks_parents = True
     undoable = False
-    why_not_undoable = "Removing a dependency cannot be undone: it stays removed in every later life."
+    why_not_undoable = gettext_noop(
+        "Removing a dependency cannot be undone: it stays removed in every later life."
+    )
 
     def parse(self, given: Mapping[str, Any]) -> RemoveOptions:
         return RemoveOptions.parse(given)
@@ -86,7 +90,8 @@ class RemoveDependency(InstanceOperation):
             if any(_removable(edge, options) for edge in own.values()):
                 continue
             if options.edges is None:
-                found[instance.pk] = f"{instance} waits for nothing: it has no open dependency to remove."
+                message = _("%(instance)s waits for nothing: it has no open dependency to remove.")
+                found[instance.pk] = message % {"instance": instance}
             else:
                 said = _why_none(own, options.edges, names.get(instance.project_id, {}))
                 found[instance.pk] = f"{instance}: {said}"
@@ -102,7 +107,10 @@ class RemoveDependency(InstanceOperation):
         # Edges bear the time of the transaction that removed them: this one.
         removed = Edge.objects.filter(instance_id__in=list(states), removed_at=TransactionNow())
         counts = removed.values("instance_id").annotate(edges=Count("*")).values_list("instance_id", "edges")
-        said = {pk: "1 dependency removed." if n == 1 else f"{n} dependencies removed." for pk, n in counts}
+        said = {
+            pk: ngettext("%(count)s dependency removed.", "%(count)s dependencies removed.", n) % {"count": n}
+            for pk, n in counts
+        }
         return Changed(states, touched, said)
 
 
@@ -131,7 +139,7 @@ def _names(options: RemoveOptions) -> dict[int, dict[int, str]]:
     Anybody can write down any number: a refusal, which is read by all who see the instance, names tasks of its own project
     only.
     """
-    tasks = {task for task, _ in options.edges or ()}
+    tasks = {task for task, _time in options.edges or ()}
     found: dict[int, dict[int, str]] = defaultdict(dict)
     rows = Task.objects.filter(pk__in=tasks).values_list("workflow__project_id", "pk", "name")
     for project_id, pk, name in rows:
@@ -143,13 +151,16 @@ def _why_none(own: Mapping[EdgeKey, Edge], chosen: Sequence[EdgeKey], names: Map
     said = []
     for key in chosen[:NAMED]:
         task, time = key
-        name = f"{names.get(task, f'task #{task}')} {time:%Y-%m-%d %H:%M:%S %Z}"
+        known = names.get(task) or _("task #%(id)s") % {"id": task}
+        name = f"{known} {time:%Y-%m-%d %H:%M:%S %Z}"
         edge = own.get(key)
         if edge is None:
-            said.append(f"it does not depend on {name}")
+            said.append(_("it does not depend on %(task)s") % {"task": name})
         else:
-            by = edge.removed_by.get_username() if edge.removed_by else "the system"
-            said.append(f"{name} was removed by {by} already, at {edge.removed_at:%Y-%m-%d %H:%M:%S %Z}")
+            by = edge.removed_by.get_username() if edge.removed_by else _("the system")
+            message = _("%(task)s was removed by %(user)s already, at %(time)s")
+            at = f"{edge.removed_at:%Y-%m-%d %H:%M:%S %Z}"
+            said.append(message % {"task": name, "user": by, "time": at})
     if len(chosen) > NAMED:
-        said.append(f"and {len(chosen) - NAMED} more")
-    return "nothing is left to remove: " + "; ".join(said) + "."
+        said.append(_("and %(count)d more") % {"count": len(chosen) - NAMED})
+    return _("nothing is left to remove: %(why)s.") % {"why": "; ".join(said)}

@@ -7,6 +7,8 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from instances.engine.backlog import array
 from instances.models import FrozenSet, Instance
@@ -14,7 +16,6 @@ from instances.operations import downstream, order
 from instances.operations.downstream import Reach, Roots
 from instances.operations.options import OptionError, Range, RerunOptions
 from instances.operations.staleness import MARK, Difference, difference
-from instances.operations.words import counted
 
 __all__ = ["BATCH", "Difference", "difference", "freeze"]
 
@@ -127,7 +128,8 @@ def _check_picked(cursor: CursorWrapper, reach: Reach) -> None:
         return
     first = downstream.missing(cursor, reach)
     if first is not None:
-        raise OptionError("chosen", f"Instance {first} is not downstream of the chosen instances.")
+        message = _("Instance %(id)s is not downstream of the chosen instances.")
+        raise OptionError("chosen", message % {"id": first})
 
 
 def _write(cursor: CursorWrapper, frozen: FrozenSet) -> int:
@@ -144,15 +146,39 @@ def _left_out(
     roots: int, unseen: int = 0, beyond: int = 0, reach: Reach | None = None
 ) -> list[dict[str, Any]]:
     """[{"why", "count"}] of those that are not 0. Whether an id exists or is hidden is not told apart."""
-    where = "other projects" if reach and reach.range == Range.PROJECT else "other workflows"
     lines = [
-        (roots, f"{_are(roots, 'chosen instance')} in projects that you cannot see, or not there any more."),
-        (unseen, f"{_are(unseen, 'downstream instance')} in projects that you cannot see; what follows from there "
-                 "is left out too."),
-        (beyond, f"{_are(beyond, 'downstream instance')} left out: in {where}."),
-    ]  # fmt: skip
-    return [{"why": why, "count": count} for count, why in lines if count]
+        (
+            roots,
+            ngettext(
+                "%(count)s chosen instance is in projects that you cannot see, or not there any more.",
+                "%(count)s chosen instances are in projects that you cannot see, or not there any more.",
+                roots,
+            ),
+        ),
+        (
+            unseen,
+            ngettext(
+                "%(count)s downstream instance is in projects that you cannot see; what follows from there is "
+                "left out too.",
+                "%(count)s downstream instances are in projects that you cannot see; what follows from there is "
+                "left out too.",
+                unseen,
+            ),
+        ),
+        (beyond, _beyond(beyond, reach)),
+    ]
+    return [{"why": why % {"count": f"{count:,}"}, "count": count} for count, why in lines if count]
 
 
-def _are(number: int, noun: str) -> str:
-    return f"{counted(number, noun)} {'is' if number == 1 else 'are'}"
+def _beyond(number: int, reach: Reach | None) -> str:
+    if reach and reach.range == Range.PROJECT:
+        return ngettext(
+            "%(count)s downstream instance is left out: in other projects.",
+            "%(count)s downstream instances are left out: in other projects.",
+            number,
+        )
+    return ngettext(
+        "%(count)s downstream instance is left out: in other workflows.",
+        "%(count)s downstream instances are left out: in other workflows.",
+        number,
+    )

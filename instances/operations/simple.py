@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from instances.engine import lifecycle
 from instances.engine.lives import Life
 from instances.engine.states import LABELS, Operation, State
@@ -44,10 +46,10 @@ class Rerun(InstanceOperation):
             return why
         allowed = instance.task.rerun_allowed
         if allowed == RerunAllowed.NONE:
-            return f"{instance}: its task does not allow reruns."
+            return _("%(instance)s: its task does not allow reruns.") % {"instance": instance}
         if allowed == RerunAllowed.FAILURE and instance.state not in (State.FAILED, State.FAILED_RETRY):
-            state = LABELS[State(instance.state)]
-            return f"{instance} is in state {state}: its task allows a rerun only after a failure."
+            message = _("%(instance)s is in state %(state)s: its task allows a rerun only after a failure.")
+            return message % {"instance": instance, "state": _(LABELS[State(instance.state)])}
         return ""
 
     def change(self, ids: Sequence[int], record: OperationRecord, options: RerunOptions) -> Changed:

@@ -6,6 +6,8 @@ from typing import Any
 
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from instances.engine.states import LABELS, State
 from instances.models import FrozenSet
@@ -33,10 +35,18 @@ class Changed:
     def sentence(self) -> str:
         then, now = _Mark.read(self.then), _Mark.read(self.now)
         if then.state != now.state:
-            return f"{self.name} was {then.label}, is {now.label}"
-        if then.life != now.life:
-            return f"{self.name} is {now.label} in another life"
-        return f"{self.name} is {now.label} after {counted(now.tries, 'retry', 'retries')}, not {then.tries}"
+            message = _("%(instance)s was %(then)s, is %(now)s")
+        elif then.life != now.life:
+            message = _("%(instance)s is %(now)s in another life")
+        else:
+            message = _("%(instance)s is %(now)s after %(retries)s, not %(tries)s")
+        return message % {
+            "instance": self.name,
+            "then": then.label,
+            "now": now.label,
+            "retries": counted(now.tries, "retry"),
+            "tries": then.tries,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,7 @@ class _Mark:
     @classmethod
     def read(cls, mark: str) -> "_Mark":
         state, life, tries = mark.split(":")
-        return cls(LABELS[State(state)], state, int(life), int(tries))
+        return cls(_(LABELS[State(state)]), state, int(life), int(tries))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +91,47 @@ class Difference:
 
     def sentences(self) -> list[str]:
         """One for each sort of difference, with examples."""
-        found: list[tuple[int, str, str, Sequence[Changed | Named]]] = [
-            (self.changed_count, "has changed", "have changed", self.changed),
-            (self.gone_count, "is not there any more", "are not there any more", self.gone),
-            (self.joined_count, "is downstream since", "are downstream since", self.joined),
-            (self.left_count, "left the downstream", "left the downstream", self.left),
+        found: list[tuple[int, str, Sequence[Changed | Named]]] = [
+            (
+                self.changed_count,
+                ngettext(
+                    "%(count)s instance has changed: %(examples)s.",
+                    "%(count)s instances have changed: %(examples)s.",
+                    self.changed_count,
+                ),
+                self.changed,
+            ),
+            (
+                self.gone_count,
+                ngettext(
+                    "%(count)s instance is not there any more: %(examples)s.",
+                    "%(count)s instances are not there any more: %(examples)s.",
+                    self.gone_count,
+                ),
+                self.gone,
+            ),
+            (
+                self.joined_count,
+                ngettext(
+                    "%(count)s instance is downstream since: %(examples)s.",
+                    "%(count)s instances are downstream since: %(examples)s.",
+                    self.joined_count,
+                ),
+                self.joined,
+            ),
+            (
+                self.left_count,
+                ngettext(
+                    "%(count)s instance left the downstream: %(examples)s.",
+                    "%(count)s instances left the downstream: %(examples)s.",
+                    self.left_count,
+                ),
+                self.left,
+            ),
         ]
         return [
-            f"{counted(count, f'instance {one}', f'instances {many}')}: {_examples(count, named)}."
-            for count, one, many, named in found
+            message % {"count": f"{count:,}", "examples": _examples(count, named)}
+            for count, message, named in found
             if count
         ]
 
@@ -100,7 +142,9 @@ class Difference:
 
 def _examples(count: int, named: Sequence[Changed | Named]) -> str:
     examples = [one.sentence() for one in named[:_EXAMPLES]]
-    return "; ".join(examples + ([f"{count - len(examples):,} more"] if count > len(examples) else []))
+    if count > len(examples):
+        examples.append(_("%(count)s more") % {"count": f"{count - len(examples):,}"})
+    return "; ".join(examples)
 
 
 _FROZEN = """
@@ -160,10 +204,10 @@ def difference(frozen: FrozenSet) -> Difference:
     gone = [(of, Named(pk, f"#{pk}")) for is_gone, of, pk, *_ in rows if is_gone]
     joined, left = _closure(frozen, reach, seen) if reach else ([], [])
     return Difference(
-        tuple(one for _, one in changed),
-        tuple(one for _, one in gone),
-        tuple(one for _, one in joined),
-        tuple(one for _, one in left),
+        tuple(one for _of, one in changed),
+        tuple(one for _of, one in gone),
+        tuple(one for _of, one in joined),
+        tuple(one for _of, one in left),
         *(found[0][0] if found else 0 for found in (changed, gone, joined, left)),
     )
 

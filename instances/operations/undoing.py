@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from instances.models import Instance, OperationItem, OperationRecord
 from instances.models.operation import ItemOutcome, OperationState
@@ -13,7 +15,7 @@ from instances.operations.records import UNFINISHED
 from weops.projects.access import Right
 
 KIND = "undo"
-NOT_UNDOABLE_TWICE = "An undo cannot be undone; do the operation once more instead."
+NOT_UNDOABLE_TWICE = gettext_noop("An undo cannot be undone; do the operation once more instead.")
 
 
 @register
@@ -29,7 +31,8 @@ class Undo(InstanceOperation):
     def parse(self, given: Mapping[str, Any]) -> dict[str, Any]:
         number = given.get("operation")
         if type(number) is not int or not 0 < number < 2**63 or set(given) != {"operation"}:
-            raise OptionError("operation", "Write the number of the operation that is to be undone, no more.")
+            message = _("Write the number of the operation that is to be undone, no more.")
+            raise OptionError("operation", message)
         return {"operation": number}
 
     def rights(self, options: dict[str, Any]) -> frozenset[Right]:
@@ -59,14 +62,14 @@ def done_by(record: OperationRecord) -> QuerySet[Instance]:
 def why_not_undoable(record: OperationRecord) -> str:
     """Why the operation as a whole cannot be undone; '' if it can be tried, instance by instance."""
     if record.kind not in kinds():
-        return "It is no operation on instances."
+        return _("It is no operation on instances.")
     operation = get(record.kind)
     if not operation.undoable:
-        return operation.why_not_undoable
+        return _(operation.why_not_undoable)
     if record.state in UNFINISHED:
-        return "It is not finished yet; it can be cancelled."
+        return _("It is not finished yet; it can be cancelled.")
     if not record.done:
-        return "It changed nothing."
+        return _("It changed nothing.")
     undos = OperationRecord.objects.filter(undoes=record).exclude(state=OperationState.FAIL)
     undone = undos.values_list("id", flat=True).first()
-    return f"It was undone already, by operation #{undone}." if undone else ""
+    return _("It was undone already, by operation #%(id)s.") % {"id": undone} if undone else ""

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from instances.language import gettext
 from instances.runners import expressions
 from instances.runners.base import Control, LogSink, Outcome, RunSpec, TaskType, cancelled_outcome
-from instances.runners.settings_schema import choice, settings, text, texts
+from instances.runners.settings_schema import OfSetting, choice, settings, text, texts
 from instances.runners.settings_schema import gettext_noop as _
 
 BRANCH_CONDITION: Final = "BRANCH_CONDITION"
@@ -75,12 +76,16 @@ class BranchRunner(TaskType):
     codes = (BRANCH_CONDITION, BRANCH_UNKNOWN_TASK)
 
     def check(self, settings: Mapping[str, Any], code: str) -> list[str]:
-        problems = []
+        problems: list[str] = []
         for number, branch in enumerate(branches(settings), 1):
+            message = ""
             if not branch.tasks or not branch.condition:
-                problems.append(f"the setting branches, line {number}, must read `task: condition`")
-            elif wrong := expressions.check(branch.condition):
-                problems.append(f"the setting branches, line {number}: {wrong}")
+                message = gettext("the setting branches, line %(number)s, must read `task: condition`")
+            elif expressions.check(branch.condition):
+                message = gettext("the setting branches, line %(number)s: %(problem)s")
+            if message:
+                values = {"number": number, "problem": expressions.check(branch.condition)}
+                problems.append(OfSetting("branches", message % values))
         return problems
 
     def run(self, spec: RunSpec, log: LogSink, control: Control) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+from instances.language import gettext
 from instances.runners.base import CPU_TIME, EXIT_NONZERO, KILLED_BY_SIGNAL, OUT_OF_MEMORY, Outcome
 
 
@@ -35,7 +36,7 @@ def signal_name(number: int) -> str:
 def unusable(code: str) -> str:
     """Why this cannot be code of any language, "" when it may be."""
     if not code.strip():
-        return "the code is empty"
+        return gettext("the code is empty")
     if "\0" in code:
-        return "the code holds a NUL character"
+        return gettext("the code holds a NUL character")
     return ""

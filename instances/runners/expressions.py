@@ -7,6 +7,8 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from instances.language import gettext, listed_plainly
+
 MOST_CHARACTERS: Final = 1000
 MOST_NODES: Final = 200
 
@@ -136,36 +138,39 @@ def _said(error: Exception, known: Mapping[str, Value]) -> str:
 def _parsed(expression: str) -> ast.Expression:
     text = expression.strip()
     if not text:
-        raise ExpressionError("the condition is empty")
+        raise ExpressionError(gettext("the condition is empty"))
     if len(text) > MOST_CHARACTERS:
-        raise ExpressionError(f"the condition has more than {MOST_CHARACTERS:,} characters")
+        message = gettext("the condition has more than %(most)s characters")
+        raise ExpressionError(message % {"most": f"{MOST_CHARACTERS:,}"})
     try:
         tree = ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        message = error.msg if isinstance(error, SyntaxError) else "it cannot be read"
-        raise ExpressionError(f"{message}: write it like rows > 1000 and region == 'eu'") from None
+        said = error.msg if isinstance(error, SyntaxError) else gettext("it cannot be read")
+        message = gettext("%(error)s: write it like rows > 1000 and region == 'eu'")
+        raise ExpressionError(message % {"error": said}) from None
     for count, node in enumerate(ast.walk(tree), 1):
         if count > MOST_NODES:
-            raise ExpressionError("the condition is too long; split it into several")
+            raise ExpressionError(gettext("the condition is too long; split it into several"))
         for wrong in _refused(node):
-            raise ExpressionError(f"{wrong} cannot be used in a condition")
+            message = gettext("%(what)s cannot be used in a condition")
+            raise ExpressionError(message % {"what": wrong})
     return tree
 
 
 def _refused(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.operator | ast.unaryop | ast.cmpop):
         if not isinstance(node, _OPERATORS):
-            yield f"the operator {type(node).__name__}"
+            yield gettext("the operator %(name)s") % {"name": type(node).__name__}
     elif isinstance(node, ast.Call):
         if not isinstance(node.func, ast.Name) or node.func.id not in _FUNCTIONS or node.keywords:
-            yield f"a function other than {', '.join(_FUNCTIONS)}"
+            yield gettext("a function other than %(names)s") % {"names": listed_plainly(_FUNCTIONS)}
     elif isinstance(node, ast.Constant):
         if not isinstance(node.value, bool | int | float | str | None):
-            yield f"{type(node.value).__name__} values"
+            yield gettext("%(type)s values") % {"type": type(node.value).__name__}
     elif isinstance(node, ast.expr) and not isinstance(node, _NODES):
-        yield {"Attribute": "an attribute (.)", "Subscript": "an index ([])"}.get(
-            type(node).__name__, type(node).__name__
-        )
+        name = type(node).__name__
+        known = {"Attribute": gettext("an attribute (.)"), "Subscript": gettext("an index ([])")}
+        yield known.get(name, name)
 
 
 def _shown(value: Any) -> str:

@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from instances.language import gettext
 from instances.runners.base import Control, LogSink, Outcome, RunSpec, TaskType, cancelled_outcome
 from instances.runners.host import Host
-from instances.runners.settings_schema import choice, number, settings
+from instances.runners.settings_schema import choice, number, setting_is, settings
 from instances.runners.settings_schema import gettext_noop as _
 
 BAD_ARRAY: Final = "BAD_ARRAY"
@@ -33,26 +34,28 @@ def items(text: str, most: int) -> tuple[str, ...]:
     try:
         array = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ArrayError(
-            BAD_ARRAY,
-            f'the array is no JSON ({error}): write it as ["a", "b"], or ${{name}}; got {_shown(text)}',
-        ) from None
-    if not isinstance(array, list):
-        raise ArrayError(BAD_ARRAY, f'the array must be a JSON array such as ["a", "b"]; got {_shown(text)}')
-    if len(array) > most:
-        raise ArrayError(
-            ARRAY_TOO_LONG,
-            f"the array has {len(array):,} items; {most:,} are allowed: give each traversal more to do",
+        message = gettext(
+            'the array is no JSON (%(error)s): write it as ["a", "b"], or ${name}; got %(found)s'
         )
+        raise ArrayError(BAD_ARRAY, message % {"error": error, "found": _shown(text)}) from None
+    if not isinstance(array, list):
+        message = gettext('the array must be a JSON array such as ["a", "b"]; got %(found)s')
+        raise ArrayError(BAD_ARRAY, message % {"found": _shown(text)})
+    if len(array) > most:
+        message = gettext(
+            "the array has %(count)s items; %(most)s are allowed: give each traversal more to do"
+        )
+        raise ArrayError(ARRAY_TOO_LONG, message % {"count": f"{len(array):,}", "most": f"{most:,}"})
     found = tuple(one if isinstance(one, str) else _compact(one) for one in array)
     for place, item in enumerate(found):
         if len(item) > MOST_CHARACTERS:
-            raise ArrayError(
-                BAD_ARRAY,
-                f"item {place} has {len(item):,} characters; {MOST_CHARACTERS:,} are allowed: name a file or table instead",
+            message = gettext(
+                "item %(place)s has %(count)s characters; %(most)s are allowed: name a file or table instead"
             )
+            values = {"place": place, "count": f"{len(item):,}", "most": f"{MOST_CHARACTERS:,}"}
+            raise ArrayError(BAD_ARRAY, message % values)
         if "\0" in item:
-            raise ArrayError(BAD_ARRAY, f"item {place} holds a NUL character")
+            raise ArrayError(BAD_ARRAY, gettext("item %(place)s holds a NUL character") % {"place": place})
     return found
 
 
@@ -63,7 +66,7 @@ def _compact(value: Any) -> str:
 def _shown(text: str) -> str:
     short = text.strip()
     short = short if len(short) <= _SHOWN else short[:_SHOWN] + "..."
-    return "nothing" if not short else "".join(c if c.isprintable() else "?" for c in short)
+    return gettext("nothing") if not short else "".join(c if c.isprintable() else "?" for c in short)
 
 
 class ForEachRunner(TaskType):
@@ -107,11 +110,12 @@ class ForEachRunner(TaskType):
         self._host = host
 
     def check(self, settings: Mapping[str, Any], code: str) -> list[str]:
-        problems = []
+        problems: list[str] = []
         if "tolerated" in settings and settings.get("success") != "tolerate":
-            problems.append("the setting tolerated needs the setting success to be tolerate")
+            needs = gettext("needs the setting success to be tolerate")
+            problems.append(setting_is("tolerated", needs))
         if not code.strip():
-            return [*problems, 'write the array, such as ["a", "b"] or ${name}']
+            return [*problems, gettext('write the array, such as ["a", "b"] or ${name}')]
         if not _EXPRESSION.search(code):
             try:
                 items(code, self._host.most_traversals)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from instances.language import gettext
 from instances.runners import exits, own
 from instances.runners.base import Control, LogSink, Outcome, RunSpec, TaskType
 from instances.runners.host import Host
@@ -15,7 +16,9 @@ from instances.runners.settings_schema import (
     choice,
     filled,
     number,
+    of_setting,
     pairs,
+    setting_is,
     settings,
     switch,
     text,
@@ -96,9 +99,9 @@ class HttpRunner(TaskType):
         self._host = host
 
     def check(self, settings: Mapping[str, Any], code: str) -> list[str]:
-        problems = ["the code holds a NUL character"] if "\0" in code else []
+        problems: list[str] = [gettext("the code holds a NUL character")] if "\0" in code else []
         if fault := address_fault(str(settings["url"])):
-            problems.append(f"the setting url {fault}")
+            problems.append(setting_is("url", fault))
         readers: dict[str, Callable[[], object]] = {
             "expected": lambda: statuses_of(settings.get("expected") or "200"),
             "checks": lambda: checks_of(settings.get("checks") or []),
@@ -108,10 +111,10 @@ class HttpRunner(TaskType):
             try:
                 read()
             except CheckError as error:
-                problems.append(f"the setting {name}: {error}")
+                problems.append(of_setting(name, str(error)))
         values = (settings.get("headers") or {}).values()
         if any(character in value for value in values for character in "\r\n\0"):
-            problems.append("the setting headers holds a line break in a value")
+            problems.append(setting_is("headers", gettext("holds a line break in a value")))
         return problems
 
     def run(self, spec: RunSpec, log: LogSink, control: Control) -> Outcome:
@@ -133,13 +136,13 @@ def address_fault(url: str) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        return f"cannot be read: {error}"
+        return gettext("cannot be read: %(error)s") % {"error": error}
     if parts.scheme not in ("http", "https"):
-        return "must begin with http:// or https://"
+        return gettext("must begin with http:// or https://")
     if not parts.hostname or port == 0:
-        return "names no host, or no port that can be"
+        return gettext("names no host, or no port that can be")
     if parts.username is not None or parts.password is not None:
-        return "holds a name or password; send them by a header with a secret"
+        return gettext("holds a name or password; send them by a header with a secret")
     if any(character.isspace() or not character.isprintable() for character in url):
-        return "holds blanks; write them as %20"
+        return gettext("holds blanks; write them as %(code)s") % {"code": "%20"}
     return ""

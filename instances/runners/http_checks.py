@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from instances.language import gettext
+
 _CHECK: Final = re.compile(
     r"\s*(?P<path>\S+)\s+(?P<word>==|!=|<=|>=|<|>|contains)\s+(?P<value>.+?)\s*\Z", re.DOTALL
 )
@@ -42,7 +44,8 @@ def statuses_of(text: str) -> list[tuple[int, int]]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*([1-5][0-9][0-9])\s*(?:-\s*([1-5][0-9][0-9])\s*)?", part)
         if match is None:
-            raise CheckError(f"{part.strip()[:40]!r} is no status; write them as 200-299, 304")
+            message = gettext("%(text)r is no status; write them as 200-299, 304")
+            raise CheckError(message % {"text": part.strip()[:40]})
         first = int(match[1])
         found.append((first, int(match[2] or first)))
     return found
@@ -56,7 +59,8 @@ def checks_of(lines: Iterable[str]) -> list[Check]:
 def _check(line: str) -> Check:
     match = _CHECK.match(line)
     if match is None:
-        raise CheckError(f'{line[:80]!r} cannot be read; write it as data.state == "done"')
+        message = gettext('%(text)r cannot be read; write it as data.state == "done"')
+        raise CheckError(message % {"text": line[:80]})
     steps(match["path"])
     try:
         value = json.loads(match["value"])
@@ -65,9 +69,8 @@ def _check(line: str) -> Check:
         if "${" in match["value"]:
             value = match["value"]
         else:
-            raise CheckError(
-                f"{match['value'][:40]!r} in {line[:80]!r} is no JSON value; write a text in double quotes"
-            ) from None
+            message = gettext("%(text)r in %(line)r is no JSON value; write a text in double quotes")
+            raise CheckError(message % {"text": match["value"][:40], "line": line[:80]}) from None
     return Check(match["path"], match["word"], value)
 
 
@@ -78,7 +81,8 @@ def steps(path: str) -> list[str | int]:
     while rest:
         match = _STEP.match(rest)
         if match is None:
-            raise CheckError(f"{path[:80]!r} is no path; write it as data.items[0].id")
+            message = gettext("%(text)r is no path; write it as data.items[0].id")
+            raise CheckError(message % {"text": path[:80]})
         found.append(match[1] if match[1] is not None else int(match[2]))
         rest = rest[match.end() :]
     return found

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from instances.language import gettext
 from instances.runners import exits
 from instances.runners.base import SPAWN_FAILED, Control, LogSink, Outcome, RunSpec, TaskType
 from instances.runners.host import Host
@@ -66,7 +67,7 @@ def syntax_errors(code: str) -> list[str]:
             warnings.simplefilter("ignore")
             ast.parse(_EXPRESSION.sub("0", code))
     except SyntaxError as error:
-        return [f"line {error.lineno}: {error.msg}"]
+        return [gettext("line %(line)s: %(error)s") % {"line": error.lineno, "error": error.msg}]
     except (ValueError, RecursionError, MemoryError) as error:
-        return [f"the code cannot be parsed: {error}"]
+        return [gettext("the code cannot be parsed: %(error)s") % {"error": error}]
     return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from instances.language import gettext, listed_plainly
 from instances.runners import settings_schema
 from instances.runners.base import Runner
 from instances.runners.branch import BranchRunner
@@ -36,8 +37,8 @@ def get(task_type: str) -> Runner:
     try:
         return _runners[task_type]
     except KeyError:
-        known = ", ".join(types())
-        raise UnknownTaskType(f"unknown task type {task_type!r}; known types: {known}") from None
+        message = gettext("unknown task type %(type)r; known types: %(known)s")
+        raise UnknownTaskType(message % {"type": task_type, "known": listed_plainly(types())}) from None
 
 
 def types() -> list[str]:
@@ -51,7 +52,7 @@ def runners() -> list[Runner]:
 
 def choices() -> list[tuple[str, str]]:
     """(type, label), as Django's fields take them; called whenever they are shown, so that a new type is there, too."""
-    return [(runner.type, runner.label) for runner in runners()]
+    return [(runner.type, gettext(runner.label)) for runner in runners()]
 
 
 def setting_faults(runner: Runner, settings: Any) -> list[settings_schema.Fault]:
@@ -60,9 +61,10 @@ def setting_faults(runner: Runner, settings: Any) -> list[settings_schema.Fault]
 
 
 def check(task_type: str, settings: Mapping[str, Any], code: str) -> list[str]:
-    """Everything that is wrong with a task's settings and code, a line each. Raises UnknownTaskType."""
+    """Everything that is wrong with a task's settings (`OfSetting`) and code, a line each. Raises UnknownTaskType."""
     runner = get(task_type)
-    wrong = [fault.message for fault in setting_faults(runner, settings)]
+    faults = setting_faults(runner, settings)
+    wrong: list[str] = [settings_schema.OfSetting(fault.name, fault.message) for fault in faults]
     return wrong or runner.check(settings, code)
 
 

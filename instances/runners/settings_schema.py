@@ -13,22 +13,41 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from instances.language import either, gettext, gettext_noop, listed_plainly
+
 Schema = Mapping[str, Any]
 _SHOWN: Final = 60
 
 _KINDS: Final = {
-    "string": "a text",
-    "boolean": "true or false",
-    "integer": "a whole number",
-    "number": "a number",
-    "array": "a list",
-    "object": "an object, such as {}",
+    "string": gettext_noop("a text"),
+    "boolean": gettext_noop("true or false"),
+    "integer": gettext_noop("a whole number"),
+    "number": gettext_noop("a number"),
+    "array": gettext_noop("a list"),
+    "object": gettext_noop("an object, such as {}"),
 }
 
 
-def gettext_noop(text: str) -> str:
-    """Marks a title or a help text for the collectors of translations; whoever shows it translates it."""
-    return text
+class OfSetting(str):
+    """What is wrong with a setting, whose name the message holds, too: in English it begins with `the setting`."""
+
+    __slots__ = ("setting",)
+    setting: str
+
+    def __new__(cls, setting: str, message: str) -> OfSetting:
+        made = super().__new__(cls, message)
+        made.setting = setting
+        return made
+
+
+def of_setting(name: str, problem: str) -> OfSetting:
+    """`problem` with a colon before it."""
+    return OfSetting(name, gettext("the setting %(name)s: %(problem)s") % {"name": name, "problem": problem})
+
+
+def setting_is(name: str, problem: str) -> OfSetting:
+    """`problem` goes on with the sentence: `must not be empty`."""
+    return OfSetting(name, gettext("the setting %(name)s %(problem)s") % {"name": name, "problem": problem})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,47 +133,60 @@ def faults(schema: Schema, given: Any, label: str) -> list[Fault]:
 def _faults(schema: Schema, error: Any, label: str) -> Iterator[Fault]:
     path = list(error.absolute_path)
     if not path and error.validator == "additionalProperties":
-        known = ", ".join(schema["properties"]) or "none"
+        known = listed_plainly(schema["properties"] or [gettext("none")])
         for name in sorted(set(error.instance) - set(schema["properties"]), key=str):
-            yield Fault(str(name), f"the setting {_plain(name)} is unknown; {label} tasks have: {known}")
+            message = gettext("the setting %(name)s is unknown; %(type)s tasks have: %(known)s")
+            values = {"name": _plain(name), "type": gettext(label), "known": known}
+            yield Fault(str(name), message % values)
     elif not path and error.validator == "required":
         for name in error.validator_value:
             if name not in error.instance:
-                yield Fault(name, f"the setting {name} is missing: {_sentence(schema['properties'][name])}")
+                message = gettext("the setting %(name)s is missing: %(meaning)s")
+                values = {"name": name, "meaning": _sentence(schema["properties"][name])}
+                yield Fault(name, message % values)
     elif path:
         name = str(path[0])
         inside = "".join(f", {_shown(part)}," for part in path[1:])
-        yield Fault(name, f"the setting {name}{inside} {_problem(error, schema['properties'][name])}")
+        message = setting_is(f"{name}{inside}", _problem(error, schema["properties"][name]))
+        yield Fault(name, str(message))
     else:
-        yield Fault("", f"the setting must be an object, not {_shown(error.instance)}")
+        message = gettext("the setting must be an object, not %(found)s")
+        yield Fault("", message % {"found": _shown(error.instance)})
 
 
 def _problem(error: Any, declared: Schema) -> str:
-    limit, found = error.validator_value, _shown(error.instance)
+    limit = error.validator_value
+    values = {"limit": limit, "found": _shown(error.instance)}
     match error.validator:
         case "type":
             kinds = [limit] if isinstance(limit, str) else limit
-            return f"must be {' or '.join(_KINDS.get(kind, kind) for kind in kinds)}, not {found}"
+            values["kind"] = either(gettext(_KINDS.get(kind, kind)) for kind in kinds)
+            return gettext("must be %(kind)s, not %(found)s") % values
         case "enum":
-            return f"must be one of {', '.join(map(str, limit))}, not {found}"
+            values["known"] = listed_plainly(map(str, limit))
+            return gettext("must be one of %(known)s, not %(found)s") % values
         case "minimum":
-            return f"must be at least {limit}, not {found}"
+            return gettext("must be at least %(limit)s, not %(found)s") % values
         case "maximum":
-            return f"must be at most {limit}, not {found}"
+            return gettext("must be at most %(limit)s, not %(found)s") % values
         case "minLength":
-            return "must not be empty" if not error.instance else f"must have at least {limit} characters"
+            if not error.instance:
+                return gettext("must not be empty")
+            return gettext("must have at least %(limit)s characters") % values
         case "maxLength":
-            return f"must have at most {limit} characters"
+            return gettext("must have at most %(limit)s characters") % values
         case "maxItems" | "maxProperties":
-            return f"must have at most {limit} entries"
+            return gettext("must have at most %(limit)s entries") % values
         case "pattern":
-            return f"cannot be {found}: {_sentence(declared)}"
-    return f"cannot be used: {str(error.message)[:200]}"
+            values["meaning"] = _sentence(declared)
+            return gettext("cannot be %(found)s: %(meaning)s") % values
+    return gettext("cannot be used: %(error)s") % {"error": str(error.message)[:200]}
 
 
 def _sentence(declared: Schema) -> str:
-    text = str(declared.get("description") or declared.get("title") or "")
-    return text[:1].lower() + text[1:].rstrip(".")
+    said = str(declared.get("description") or declared.get("title") or "")
+    said = gettext(said) if said else ""
+    return said[:1].lower() + said[1:].rstrip(".。")
 
 
 def _plain(name: str) -> str:

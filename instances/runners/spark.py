@@ -13,11 +13,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from instances.language import gettext
 from instances.runners import exits, spark_parameters
 from instances.runners.base import Control, LogSink, Outcome, RunSpec, TaskType
 from instances.runners.host import Host
 from instances.runners.process import WORK_DIRECTORY, Program, run_program
-from instances.runners.settings_schema import Schema, choice, filled, number, pairs, text, texts
+from instances.runners.settings_schema import (
+    Schema,
+    choice,
+    filled,
+    number,
+    pairs,
+    setting_is,
+    text,
+    texts,
+)
 from instances.runners.settings_schema import gettext_noop as _
 
 UNAVAILABLE: Final = "SPARK_UNAVAILABLE"
@@ -65,7 +75,7 @@ class SparkRunner(TaskType):
 
     def conf_faults(self, settings: Mapping[str, Any]) -> list[str]:
         return [
-            f"the setting conf cannot have {name}: the deployment decides it"
+            setting_is("conf", gettext("cannot have %(name)s: the deployment decides it") % {"name": name})
             for name in settings.get("conf") or {}
             if name in _FIXED
         ]

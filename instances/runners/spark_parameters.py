@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from instances.language import gettext, listed_plainly
+
 _SIZE: Final = r"[0-9]{1,12}[bkmgtpBKMGTP]?[bB]?"
 _NUMBER: Final = r"-?[0-9]{1,12}"
 _SHARE: Final = r"0?\.[0-9]{1,6}|[01]"
@@ -54,10 +56,11 @@ def fault(given: Mapping[str, str]) -> str:
     for name, value in given.items():
         form = OVERRIDABLE.get(name)
         if form is None:
-            return (
-                f"{name[:80]!r} cannot be set for one run; application parameters are sizes and switches of Spark: "
-                f"{', '.join(OVERRIDABLE)}."
+            message = gettext(
+                "%(name)r cannot be set for one run; application parameters are sizes and switches of Spark: "
+                "%(known)s."
             )
+            return message % {"name": name[:80], "known": listed_plainly(OVERRIDABLE)}
         if not re.fullmatch(form, value):
-            return f"{value[:80]!r} is no value of {name}."
+            return gettext("%(value)r is no value of %(name)s.") % {"value": value[:80], "name": name}
     return ""

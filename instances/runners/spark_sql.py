@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from instances.language import gettext
 from instances.runners import exits
 from instances.runners.base import Control, LogSink, Outcome, RunSpec
 from instances.runners.process import Program
@@ -35,7 +36,7 @@ class SparkSqlRunner(SparkRunner):
         problems = [problem] if (problem := exits.unusable(code)) else []
         try:
             if not split(code.replace("$${", "${"), SPARK) and not problems:
-                problems.append("the code holds no statement")
+                problems.append(gettext("the code holds no statement"))
         except SqlSyntaxError as error:
             problems.append(str(error))
         return problems + self.conf_faults(settings)

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import conninfo, pq
 
+from instances.language import gettext
 from instances.runners import exits, own
 from instances.runners.base import (
     DATA_SOURCE_UNREACHABLE,
@@ -71,7 +72,7 @@ class SqlRunner(TaskType):
         try:
             # $${ is how a literal ${ is written in code; as SQL it would open a dollar quote.
             if not split(code.replace("$${", "${")) and not problems:
-                problems.append("the code holds no statement")
+                problems.append(gettext("the code holds no statement"))
         except SqlSyntaxError as error:
             problems.append(str(error))
         return problems

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from instances.language import gettext
+
 _TOKEN = re.compile(
     r"""
       (?P<space>\s+|--[^\n]*)
@@ -105,10 +107,11 @@ def _tokens(script: str, dialect: re.Pattern[str]) -> Iterator[tuple[str, int, i
         elif kind == "dollar":
             close = script.find(match.group(), position)
             if close < 0:
-                raise _unclosed(script, begin, f"the dollar quote {match.group()}")
+                raise _unclosed(script, begin, gettext("the dollar quote %(text)s") % {"text": match.group()})
             yield kind, begin, (position := close + len(match.group()))
         elif kind == "other" and match.group() in ("'\"`" if dialect is SPARK else "'\""):
-            raise _unclosed(script, begin, "a string" if match.group() == "'" else "a quoted name")
+            what = gettext("a string") if match.group() == "'" else gettext("a quoted name")
+            raise _unclosed(script, begin, what)
         elif kind != "space":
             yield kind, begin, position
 
@@ -120,9 +123,10 @@ def _comment_end(script: str, begin: int) -> int:
         depth += 1 if edge.group() == "/*" else -1
         if depth == 0:
             return edge.end()
-    raise _unclosed(script, begin, "a comment")
+    raise _unclosed(script, begin, gettext("a comment"))
 
 
 def _unclosed(script: str, begin: int, what: str) -> SqlSyntaxError:
     line = script.count("\n", 0, begin) + 1
-    return SqlSyntaxError(f"line {line}: {what} that begins here is never closed")
+    message = gettext("line %(line)s: %(what)s that begins here is never closed")
+    return SqlSyntaxError(message % {"line": line, "what": what})

@@ -121,7 +121,7 @@ def ending(execution: Execution, *, at_line_start: bool) -> str:
 
 def diagnosis(code: str) -> list[str]:
     """Possible causes of an error code and what to do about it, a line each."""
-    error = errors.explain(code)
+    error = errors.entry(code)
     if error is None:
         return []
     lines = [f"possible cause: {cause}" for cause in error.causes]
