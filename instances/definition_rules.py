@@ -21,7 +21,7 @@ from instances.models import Dependency, Task
 from instances.models.definition import parameter_layers
 from instances.runners import branch, registry, settings_schema
 from instances.runners.branch import BranchRunner
-from instances.runners.settings_schema import OfSetting, of_setting
+from instances.runners.settings_schema import of_setting, setting_of
 
 # Fields of a Schedule that have another name as a column of Task.
 SCHEDULE_COLUMNS = {"cycle": "cycle_type", "calendar_dates": "calendar"}
@@ -215,7 +215,7 @@ def _runner(task: Task) -> Iterator[Fault]:
         yield "settings", _('Write an object, such as {"key": "value"}.')
         return
     for message in registry.check(task.task_type, task.settings, task.code):
-        yield ("settings" if isinstance(message, OfSetting) else "code"), message
+        yield ("code" if setting_of(message) is None else "settings"), message
 
 
 def _inner(task: Task) -> Iterator[Fault]:

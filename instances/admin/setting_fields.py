@@ -24,7 +24,7 @@ from unfold.widgets import (
 )
 
 from instances.runners import registry
-from instances.runners.settings_schema import OfSetting, Schema
+from instances.runners.settings_schema import Schema, setting_of
 
 
 def name_of(task_type: str, setting: str) -> str:
@@ -152,7 +152,7 @@ def collect(task_type: str, cleaned: Mapping[str, Any]) -> dict[str, Any]:
 
 def field_of(task_type: str, message: str) -> str:
     """The field that a message about a setting belongs to."""
-    return name_of(task_type, message.setting if isinstance(message, OfSetting) else "")
+    return name_of(task_type, setting_of(message) or "")
 
 
 def shown_for() -> dict[str, list[str]]:

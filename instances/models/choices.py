@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import CheckConstraint, Q
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from instances.engine.schedule import Cycle
 from instances.engine.states import LABELS, SelfDependency, State, TaskStatus
@@ -15,14 +16,14 @@ from instances.runners import registry
 
 STATES = [(state.value, _(LABELS[state])) for state in State]
 _CYCLES = {
-    Cycle.ONEOFF: _("Oneoff"),
-    Cycle.MINUTE: _("Minute"),
-    Cycle.HOUR: _("Hour"),
-    Cycle.DAY: _("Day"),
-    Cycle.WEEK: _("Week"),
-    Cycle.MONTH: _("Month"),
-    Cycle.YEAR: _("Year"),
-    Cycle.CRONTAB: _("Crontab"),
+    Cycle.ONEOFF: pgettext_lazy("cycle type", "Oneoff"),
+    Cycle.MINUTE: pgettext_lazy("cycle type", "Minute"),
+    Cycle.HOUR: pgettext_lazy("cycle type", "Hour"),
+    Cycle.DAY: pgettext_lazy("cycle type", "Day"),
+    Cycle.WEEK: pgettext_lazy("cycle type", "Week"),
+    Cycle.MONTH: pgettext_lazy("cycle type", "Month"),
+    Cycle.YEAR: pgettext_lazy("cycle type", "Year"),
+    Cycle.CRONTAB: pgettext_lazy("cycle type", "Crontab"),
 }
 CYCLES = [(cycle.value, _CYCLES[cycle]) for cycle in Cycle]
 TASK_STATUSES = [

@@ -6,7 +6,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from instances import language
-from instances.language import gettext_noop
+from weops.projects.access import RIGHT_WORDS, Right
 
 _NOUNS: dict[str, Callable[[int], str]] = {
     "instance": lambda n: ngettext("%(count)s instance", "%(count)s instances", n),
@@ -18,14 +18,6 @@ _NOUNS: dict[str, Callable[[int], str]] = {
     "minute": lambda n: ngettext("%(count)s minute", "%(count)s minutes", n),
     "hour": lambda n: ngettext("%(count)s hour", "%(count)s hours", n),
     "day": lambda n: ngettext("%(count)s day", "%(count)s days", n),
-}
-# Of `weops.projects.access.Right`: what one has the right to.
-_RIGHTS = {
-    "view": gettext_noop("view"),
-    "operate": gettext_noop("operate"),
-    "override": gettext_noop("override"),
-    "author": gettext_noop("author"),
-    "administer": gettext_noop("administer"),
 }
 
 
@@ -42,9 +34,9 @@ def listed(words: Iterable[str], most: int = 5) -> str:
     return language.listed(words)
 
 
-def rights_named(missing: Iterable[str]) -> str:
+def rights_named(missing: Iterable[Right]) -> str:
     """`operate and override`."""
-    return listed(_(_RIGHTS[right]) for right in sorted(missing))
+    return listed(str(RIGHT_WORDS[right]) for right in sorted(missing))
 
 
 def about(seconds: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from instances.language import gettext
 from instances.runners import expressions
 from instances.runners.base import Control, LogSink, Outcome, RunSpec, TaskType, cancelled_outcome
-from instances.runners.settings_schema import OfSetting, choice, settings, text, texts
+from instances.runners.settings_schema import choice, settings, text, texts
 from instances.runners.settings_schema import gettext_noop as _
 
 BRANCH_CONDITION: Final = "BRANCH_CONDITION"
@@ -85,7 +85,7 @@ class BranchRunner(TaskType):
                 message = gettext("the setting branches, line %(number)s: %(problem)s")
             if message:
                 values = {"number": number, "problem": expressions.check(branch.condition)}
-                problems.append(OfSetting("branches", message % values))
+                problems.append(message % values)
         return problems
 
     def run(self, spec: RunSpec, log: LogSink, control: Control) -> Outcome:

@@ -61,10 +61,9 @@ def setting_faults(runner: Runner, settings: Any) -> list[settings_schema.Fault]
 
 
 def check(task_type: str, settings: Mapping[str, Any], code: str) -> list[str]:
-    """Everything that is wrong with a task's settings (`OfSetting`) and code, a line each. Raises UnknownTaskType."""
+    """Everything that is wrong with a task's settings and code, a line each. Raises UnknownTaskType."""
     runner = get(task_type)
-    faults = setting_faults(runner, settings)
-    wrong: list[str] = [settings_schema.OfSetting(fault.name, fault.message) for fault in faults]
+    wrong = [fault.message for fault in setting_faults(runner, settings)]
     return wrong or runner.check(settings, code)
 
 

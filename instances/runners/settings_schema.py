@@ -9,6 +9,7 @@ admin's form and the tables of docs. Besides the standard words a property may h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,26 +29,28 @@ _KINDS: Final = {
 }
 
 
-class OfSetting(str):
-    """What is wrong with a setting, whose name the message holds, too: in English it begins with `the setting`."""
-
-    __slots__ = ("setting",)
-    setting: str
-
-    def __new__(cls, setting: str, message: str) -> OfSetting:
-        made = super().__new__(cls, message)
-        made.setting = setting
-        return made
+_OF_SETTING: Final = gettext_noop("the setting %(name)s %(problem)s")
 
 
-def of_setting(name: str, problem: str) -> OfSetting:
+def of_setting(name: str, problem: str) -> str:
     """`problem` with a colon before it."""
-    return OfSetting(name, gettext("the setting %(name)s: %(problem)s") % {"name": name, "problem": problem})
+    return gettext("the setting %(name)s: %(problem)s") % {"name": name, "problem": problem}
 
 
-def setting_is(name: str, problem: str) -> OfSetting:
+def setting_is(name: str, problem: str) -> str:
     """`problem` goes on with the sentence: `must not be empty`."""
-    return OfSetting(name, gettext("the setting %(name)s %(problem)s") % {"name": name, "problem": problem})
+    return gettext(_OF_SETTING) % {"name": name, "problem": problem}
+
+
+def setting_of(message: str) -> str | None:
+    """The name of the setting that a message is about, None if it is about none: in each language those begin alike.
+
+    "" for a name that no setting can have."""
+    start = gettext(_OF_SETTING).partition("%(name)s")[0]
+    if not message.startswith(start):
+        return None
+    name = re.match(r"[A-Za-z0-9_]+", message[len(start) :])
+    return name[0] if name else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +150,7 @@ def _faults(schema: Schema, error: Any, label: str) -> Iterator[Fault]:
     elif path:
         name = str(path[0])
         inside = "".join(f", {_shown(part)}," for part in path[1:])
-        message = setting_is(f"{name}{inside}", _problem(error, schema["properties"][name]))
-        yield Fault(name, str(message))
+        yield Fault(name, setting_is(f"{name}{inside}", _problem(error, schema["properties"][name])))
     else:
         message = gettext("the setting must be an object, not %(found)s")
         yield Fault("", message % {"found": _shown(error.instance)})
