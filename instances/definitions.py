@@ -41,8 +41,8 @@ _BY_DEFAULT: dict[str, Any] = {
     "outputs": [],
     **dict.fromkeys(Task.LIMITS),
 }
-# On record in each version, but who owns a task changes nothing of what runs.
-_NO_NEW_VERSION = {"owner"}
+# On record in each version, but who owns a task, and that it could not be generated, changes nothing of what runs.
+_NO_NEW_VERSION = {"owner", "generation_error"}
 
 
 def validate(task: Task, dependencies: Iterable[Dependency] | None = None) -> None:
@@ -171,6 +171,11 @@ def snapshot(task: Task) -> dict[str, Any]:
     if events := _events(task):
         definition["events"] = events
     return definition
+
+
+def completed(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """A version's definition with the columns that came later, which it says nothing of."""
+    return {**_BY_DEFAULT, **definition}
 
 
 def _events(task: Task) -> dict[str, Any]:

@@ -102,6 +102,8 @@ _OTHERS = (
     Kind("take_task_offline", _("Take task offline"), "cloud_off"),
     Kind("change_task_owner", _("Change owner of task"), "manage_accounts"),
     Kind("run_task_once", _("Run task once"), "play_arrow"),
+    Kind("restore_task_version", _("Restore task version"), "history"),
+    Kind("test_task", _("Test run of task"), "science"),
     Kind("write_secret", _("Write secret"), "key"),
     Kind("delete_secret", _("Delete secret"), "key_off"),
     Kind("export_records", _("Export of records"), "download"),

@@ -1,5 +1,5 @@
 """The admin's pages of what the engine defines and keeps. Importing this registers them."""
 
-from instances.admin import backfill, definition, instance, records, task, workers
+from instances.admin import backfill, definition, instance, records, task, version, workers
 
-__all__ = ["backfill", "definition", "instance", "records", "task", "workers"]
+__all__ = ["backfill", "definition", "instance", "records", "task", "version", "workers"]

@@ -17,6 +17,7 @@ from instances.admin.looks import (
     OPERATION_LOOKS,
     STATE_LOOKS,
     execution_badge,
+    language_of,
     move_words,
     state_badge,
     type_cell,
@@ -124,6 +125,8 @@ class Page:
     # The log so far of a life that has no execution yet.
     waiting_log: str
     code: str
+    # What the code is written in, for its colours.
+    language: str
     code_problem: str
     # (name, value as the run got it, as it is written if that differs)
     parameters: list[tuple[str, str, str]]
@@ -182,6 +185,7 @@ def build(instance: Instance, user: AnyUser, asked: Mapping[str, str] | None = N
         if _waits_without_execution(instance, selected)
         else "",
         code=ran.code,
+        language=language_of(instance.task_type),
         code_problem=ran.problem,
         parameters=_parameters(selected, ran),
         outputs=sorted(ran.outputs.items()),

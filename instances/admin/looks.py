@@ -11,6 +11,7 @@ from instances.engine.errors import explain
 from instances.engine.states import LABELS, MEANINGS, ExecutionState, Move, Operation, State, TaskStatus
 from instances.models.operation import ItemOutcome, OperationState
 from instances.runners import registry
+from weops.console.highlight import highlighted
 from weops.console.present import Look, badge
 
 _STATES: dict[State, tuple[str, str]] = {
@@ -102,6 +103,18 @@ def type_cell(task_type: str) -> SafeString:
         '<span class="wo-type"><span class="material-symbols-outlined wo-icon" aria-hidden="true">{}</span>{}</span>',
         icon,
         label,
+    )
+
+
+def language_of(task_type: str) -> str:
+    """What code of the type is written in, for its colours; empty for none."""
+    return registry.get(task_type).language if task_type in registry.types() else ""
+
+
+def source_of(code: str, task_type: str) -> SafeString:
+    """Code with its lines and colours."""
+    return format_html(
+        '<pre class="wo-source wo-code" tabindex="0">{}</pre>', highlighted(code, language_of(task_type))
     )
 
 

@@ -169,3 +169,8 @@ def shown_for() -> dict[str, list[str]]:
 def help_of_code() -> dict[str, str]:
     """{type: what its code is}."""
     return {runner.type: gettext(runner.code_is) if runner.code_is else "" for runner in registry.runners()}
+
+
+def languages() -> dict[str, str]:
+    """{type: what its code is written in}."""
+    return {runner.type: runner.language for runner in registry.runners()}

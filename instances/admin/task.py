@@ -21,26 +21,27 @@ from django.views.decorators.http import require_http_methods
 
 from events.admin.inlines import EmitterInline, ListenerInline
 from instances import definitions
-from instances.admin import setting_fields, task_inner, task_run, task_steps, waits
+from instances.admin import setting_fields, task_inner, task_run, task_steps, task_versions, waits
 from instances.admin.dependency_inline import DependencyInline
-from instances.admin.looks import TASK_LOOKS, type_cell
+from instances.admin.looks import TASK_LOOKS, source_of, type_cell
 from instances.admin.task_form import TaskForm
+from instances.engine import secrets
 from instances.engine.schedule import ScheduleError, describe
 from instances.engine.schedule_types import CYCLE_FIELDS
 from instances.engine.states import TaskStatus
 from instances.inner_tasks import FOR_EACH
-from instances.models import Task, TaskVersion
+from instances.models import Task
 from instances.operations.backfill_options import MOST_TASKS
 from instances.run_once import RunOnce
 from instances.runners import registry
 from instances.task_definitions import TASKS
 from instances.task_operations import barred
 from weops.console.present import NOTHING, badge, stamp
-from weops.console.scoped import ReadOnlyAdmin, ScopedAdmin, signed_in
+from weops.console.scoped import ScopedAdmin, signed_in
 from weops.projects.access import Right
 
 NEXT_RUNS = 5
-MOST_VERSIONS = 20
+SHOWN_VERSIONS = 5
 
 
 @admin.register(Task)
@@ -222,7 +223,7 @@ class TaskAdmin(ScopedAdmin):
 
     @admin.display(description=_("Code"))
     def code_text(self, task: Task) -> SafeString:
-        return _code(task.code)
+        return source_of(secrets.masker_of(task.pk).mask_text(task.code), task.task_type)
 
     @admin.display(description=_("In words"))
     def schedule_words(self, task: Task) -> str:
@@ -250,7 +251,7 @@ class TaskAdmin(ScopedAdmin):
     def versions_list(self, task: Task) -> Any:
         if not task.pk:
             return NOTHING
-        versions = task.versions.select_related("created_by").defer("code", "definition")[:MOST_VERSIONS]
+        versions = task.versions.select_related("created_by").defer("code", "definition")[:SHOWN_VERSIONS]
         rows = [
             (
                 reverse("admin:instances_taskversion_change", args=(version.pk,)),
@@ -263,7 +264,12 @@ class TaskAdmin(ScopedAdmin):
             for version in versions
         ]
         line = '<a class="wo-link" href="{}">v{}</a> {} <span class="wo-dim">{}</span> {} {}<br>'
-        return format_html_join("", line, rows) or gettext("Never submitted.")
+        if not rows:
+            return gettext("Never submitted.")
+        address = reverse("admin:instances_task_versions", args=(task.pk,))
+        words = gettext("All versions, and what differs")
+        link = format_html('<a class="wo-link" href="{}">{}</a>', address, words)
+        return format_html("{}{}", format_html_join("", line, rows), link)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"owner": request.user.pk, **super().get_changeform_initial_data(request)}
@@ -297,6 +303,7 @@ class TaskAdmin(ScopedAdmin):
         context["cycle_fields"] = {cycle.value: sorted(fields) for cycle, fields in CYCLE_FIELDS.items()}
         context["type_fields"] = setting_fields.shown_for()
         context["type_codes"] = setting_fields.help_of_code()
+        context["type_languages"] = setting_fields.languages()
         context["type_icons"] = {runner.type: runner.icon for runner in registry.runners()}
         context["steps"] = task_steps.buttons(task, signed_in(request)) if task else []
         context["may_run"] = bool(task) and not barred(RunOnce(), task, signed_in(request))
@@ -341,6 +348,10 @@ class TaskAdmin(ScopedAdmin):
         own = [
             path("<int:pk>/step/<str:name>/", wrap(self.step), name="instances_task_step"),
             path("<int:pk>/run/", wrap(self.run), name="instances_task_run"),
+            path("<int:pk>/versions/", wrap(self.versions), name="instances_task_versions"),
+            path(
+                "<int:pk>/versions/<int:number>/restore/", wrap(self.restore), name="instances_task_restore"
+            ),
             path("<int:pk>/waits/", wrap(self.waits), name="instances_task_waits"),
             path("waits/", wrap(self.waits), name="instances_task_new_waits"),
             path("steps/<str:name>/", wrap(self.steps), name="instances_task_steps"),
@@ -358,6 +369,14 @@ class TaskAdmin(ScopedAdmin):
     @method_decorator(require_http_methods(["GET", "POST"]))
     def run(self, request: HttpRequest, pk: int) -> HttpResponse:
         return task_run.run_view(self, request, pk)
+
+    @method_decorator(require_http_methods(["GET"]))
+    def versions(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return task_versions.list_view(self, request, pk)
+
+    @method_decorator(require_http_methods(["GET", "POST"]))
+    def restore(self, request: HttpRequest, pk: int, number: int) -> HttpResponse:
+        return task_versions.restore_view(self, request, pk, number)
 
     @method_decorator(require_http_methods(["GET"]))
     def waits(self, request: HttpRequest, pk: int | None = None) -> HttpResponse:
@@ -401,34 +420,3 @@ def _replaced(fields: Any, names: dict[str, Any]) -> list[Any]:
         for one in fields
     ]
     return [one for one in found if one]
-
-
-def _code(text: str) -> SafeString:
-    return format_html('<pre class="wo-source wo-code">{}</pre>', text)
-
-
-@admin.register(TaskVersion)
-class TaskVersionAdmin(ReadOnlyAdmin):
-    """What was submitted; reached from its task's page."""
-
-    project_path = "task__workflow__project_id"
-    list_display = ("__str__", "task", "task_type", "created_by", "created_at", "note")
-    list_select_related = ("task", "created_by")
-    search_fields = ("task__name", "note")
-    fields = (
-        "task",
-        "number",
-        "task_type",
-        "code_text",
-        "parameters",
-        "note",
-        "created_by",
-        "created_at",
-        "definition",
-    )
-    readonly_fields = fields
-    ordering = ("-id",)
-
-    @admin.display(description=_("Code"))
-    def code_text(self, version: TaskVersion) -> SafeString:
-        return _code(version.code)

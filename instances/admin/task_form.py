@@ -15,6 +15,13 @@ from instances.models import Dependency, Task
 from instances.runners import registry
 from instances.task_definitions import belongings
 
+# Of a textarea that console/editor.js makes an editor of.
+EDITOR = {
+    "data-editor": "",
+    "data-w-label": _("Code"),
+    "data-w-hint": _("Tab indents. Escape, then Tab, leaves the editor."),
+    "data-w-leaving": _("Tab leaves the editor now."),
+}
 _UPSTREAM = re.compile(r"dependencies-\d{1,6}-upstream")
 
 
@@ -74,7 +81,13 @@ class TaskForm(forms.ModelForm):
         exclude = ("status", "settings")
         widgets = {
             "code": UnfoldAdminTextareaWidget(
-                attrs={"class": "wo-code-input", "rows": 16, "spellcheck": "false", "wrap": "off"}
+                attrs={
+                    "class": "wo-code-input",
+                    "rows": 16,
+                    "spellcheck": "false",
+                    "wrap": "off",
+                    **EDITOR,
+                }
             ),
         }
 

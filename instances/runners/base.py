@@ -109,15 +109,16 @@ class TaskType:
     """What a type says of itself, with what most types have. One file a type; each runner is one of these.
 
     `label`: its name on pages; `icon`: of Material Symbols, beside it; `code_is`: what the task's code is, "" when
-    it has none. `schema`: its settings (see `settings_schema`). `codes`: the error codes that only tasks of this
-    type end with; the catalogue (`engine/errors.py`) has their texts. `data_source`: whether its tasks run on a
-    data source.
+    it has none; `language`: what it is written in, for colours: bash, python, sql or json. `schema`: its settings (see
+    `settings_schema`). `codes`: the error codes that only tasks of this type end with; the catalogue
+    (`engine/errors.py`) has their texts. `data_source`: whether its tasks run on a data source.
     """
 
     type: str
     label: str
     icon: str = "extension"
     code_is: str = ""
+    language: str = ""
     schema: Schema = NO_SETTINGS
     codes: tuple[str, ...] = ()
     data_source: bool = False
@@ -132,6 +133,7 @@ class Runner(Protocol):
     label: str
     icon: str
     code_is: str
+    language: str
     data_source: bool
 
     @property

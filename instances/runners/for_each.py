@@ -76,6 +76,7 @@ class ForEachRunner(TaskType):
     label = _("For-each")
     icon = "repeat"
     code_is = _('The array: a JSON array such as ["a", "b"], or ${name} of a parameter that holds one.')
+    language = "json"
     schema = settings(
         parallelism=number(
             _("Traversals at once"),

@@ -36,6 +36,7 @@ class HttpRunner(TaskType):
     label = _("HTTP")
     icon = "public"
     code_is = _("The body of the request; empty for none.")
+    language = "json"
     schema = settings(
         required=["url"],
         method=choice(_("Method"), _("What is done at the address."), METHODS, default="GET"),

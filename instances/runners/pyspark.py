@@ -21,6 +21,7 @@ class PySparkRunner(SparkRunner):
     label = _("PySpark")
     icon = "electric_bolt"
     code_is = _("A Python program that makes its SparkSession.")
+    language = "python"
     schema = settings(
         arguments=texts(
             _("Arguments"), _("Of the program, one a line; ${...} is filled in."), **{"x-expressions": True}

@@ -32,6 +32,7 @@ class PythonRunner(TaskType):
     label = _("Python")
     icon = "code"
     code_is = _("A Python program.")
+    language = "python"
     schema = settings(
         python=text(
             _("Interpreter"),

@@ -39,6 +39,7 @@ class ShellRunner(TaskType):
     label = _("Shell")
     icon = "terminal"
     code_is = _("A bash script.")
+    language = "bash"
     schema = settings(
         **{
             EVENTS_SETTING: text(

@@ -29,6 +29,7 @@ class SparkSqlRunner(SparkRunner):
     label = _("Spark SQL")
     icon = "bolt"
     code_is = _("Statements of Spark SQL, separated by semicolons.")
+    language = "sql"
     schema = settings(**PROPERTIES)
     codes = (*SparkRunner.codes, "SPARK_SQL_ERROR")
 

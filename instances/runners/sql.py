@@ -55,6 +55,7 @@ class SqlRunner(TaskType):
     label = _("SQL")
     icon = "database"
     code_is = _("SQL statements for the task's data source, separated by semicolons.")
+    language = "sql"
     schema = settings(
         autocommit=switch(
             _("Each statement on its own"),

@@ -33,23 +33,20 @@ document.addEventListener("DOMContentLoaded", () => {
   type?.addEventListener("change", draw);
   draw();
 
+  // What the code is, and its colours.
   const codes = told("wo-type-codes");
+  const languages = told("wo-type-languages");
+  const code = document.querySelector("textarea[name=code]");
   const line = document.createElement("p");
   line.className = "wo-dim";
-  document.querySelector("textarea[name=code]")?.before(line);
-  const say = () => { line.textContent = codes[type?.value] ?? ""; };
+  code?.before(line);
+  const say = () => {
+    line.textContent = codes[type?.value] ?? "";
+    if (code) {
+      code.dataset.language = languages[type?.value] ?? "";
+      code.dispatchEvent(new Event("wo:language"));
+    }
+  };
   type?.addEventListener("change", say);
   say();
-
-  // Tab indents in the code, Escape then Tab leaves it.
-  const code = document.querySelector("textarea[name=code]");
-  let leaving = false;
-  code?.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") { leaving = true; return; }
-    if (event.key === "Tab" && !event.shiftKey && !leaving) {
-      event.preventDefault();
-      code.setRangeText("    ", code.selectionStart, code.selectionEnd, "end");
-    }
-    leaving = false;
-  });
 });

@@ -1,0 +1,161 @@
+"""Taking a version back: what it defined is saved again and submitted, through the checks of every other edit.
+
+Name, workflow, folder and owner stay as they are: they say where the task is, not what it does. docs/tasks.md
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.exceptions import FieldDoesNotExist, PermissionDenied, ValidationError
+from django.db import models
+from django.utils import timezone
+
+from events.models import Event
+from instances import definitions
+from instances.engine.transactions import retried
+from instances.models import Task, TaskVersion
+from instances.task_definitions import TASKS
+from instances.task_operations import NO_SUCH_TASK, Outcome, TaskOperation, barred
+from instances.task_records import Asked, image, record
+from weops.projects.access import Right
+from weops.projects.models import Secret
+
+_STAY = {"name", "workflow", "folder", "owner", "for_each"}
+
+
+class _Refused(Exception):
+    """Ends the transaction; the message goes to whoever asked."""
+
+
+@dataclass(frozen=True)
+class RestoreVersion(TaskOperation):
+    """Makes what the version `number` defined the current version again, under a new number, and schedules it."""
+
+    kind = "restore_task_version"
+    title = "Restore a version"
+    right = Right.AUTHOR
+    for_inner = True
+    number: int = 0
+
+
+def restore(
+    operation: RestoreVersion, task_id: int, *, user: User | None, source: str = "system", reason: str = ""
+) -> Outcome:
+    """Carries it out. Done: there is a record. Refused: nothing was changed, and the message says why."""
+    try:
+        return _restore(operation, task_id, Asked(user, source, reason))
+    except (_Refused, PermissionDenied) as refused:
+        message = str(refused)
+    except ValidationError as error:
+        message = f"Version {operation.number} cannot be restored: {' '.join(error.messages)}"
+    task = Task.objects.filter(pk=task_id).only("name").first()
+    name = task.name if task and message != NO_SUCH_TASK else f"#{task_id}"
+    return Outcome(task_id, name, message=message)
+
+
+@retried
+def _restore(operation: RestoreVersion, task_id: int, asked: Asked) -> Outcome:
+    definitions.lock_dependencies()
+    task = definitions.locked([task_id]).first()
+    why = barred(operation, task, asked.user)
+    if task is None or why:
+        raise _Refused(why)
+    version = task.versions.filter(number=operation.number).first()
+    if version is None:
+        raise _Refused(f"{task.name} has no version {operation.number}.")
+    before, edited = image(task), definitions.drifted(task)
+    TASKS.update(task, values_of(version, task), user=asked.user, source=asked.source)
+    if not edited and not definitions.drifted(task):
+        raise _Refused(f"Version {version.number} is what {task.name} is already.")
+    definitions.validate_whole(task)
+    note = f"As version {version.number}. {asked.reason}".strip()[:500]
+    made = definitions.enact(task, asked.user, note, timezone.now())
+    options = {"restored": version.number, "version": made.number}
+    noted = record(operation.kind, task, asked, before, options)
+    noted.save(force_insert=True)
+    return Outcome(task.pk, task.name, noted)
+
+
+def values_of(version: TaskVersion, task: Task) -> dict[str, Any]:
+    """What differs from what is saved of the task, as `TASKS.update` takes it. Raises ValidationError for what the version
+    needs and is there no more."""
+    definition = definitions.completed(version.definition)
+    wrong: dict[str, list[str]] = {}
+    values: dict[str, Any] = {}
+    for name in set(TASKS.columns) - _STAY:
+        if name not in definition:
+            continue
+        try:
+            value = _column(name, definition[name])
+        except ValidationError as error:
+            wrong[name] = error.messages
+            continue
+        if value != getattr(task, name):
+            values[name] = value
+    for name, rows in _parts(definition).items():
+        model, key = (Task, "upstream") if name == "dependencies" else (Event, "event")
+        if gone := _gone(model, [row[key] for row in rows]):
+            wrong[name] = gone
+        values[name] = rows
+    try:
+        values["secrets"] = _secrets(definition, task)
+    except ValidationError as error:
+        wrong["secrets"] = error.messages
+    if wrong:
+        raise ValidationError(wrong)
+    return values
+
+
+def _column(name: str, value: Any) -> Any:
+    """As the column holds it: what `definitions.snapshot` wrote, read again."""
+    try:
+        column: Any = Task._meta.get_field(name)
+    except FieldDoesNotExist:
+        raise ValidationError(f"There is no {name} any more.") from None
+    if value is None or not isinstance(column, models.ForeignKey):
+        return column.to_python(value)
+    row = column.remote_field.model._default_manager.filter(pk=value["id"]).first()
+    if row is None:
+        raise ValidationError(f"Its {column.verbose_name}, {value['name']}, is there no more.")
+    return row
+
+
+def _parts(definition: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Dependencies, listeners and emitters."""
+    events = definition.get("events") or {}
+    return {
+        "dependencies": [
+            {
+                "upstream": row["task"]["id"],
+                "scope": row["scope"],
+                "offsets": row.get("offsets", ""),
+                "bad_parents": row.get("do_not_wait_for", []),
+                "parent_timeout": row.get("timeout_minutes"),
+            }
+            for row in definition.get("dependencies") or ()
+        ],
+        "listeners": [
+            {"event": row["event"]["id"], "max_wait": row["max_wait"], "max_wait_unit": row["unit"]}
+            for row in events.get("listens_to") or ()
+        ],
+        "emitters": [{"event": row["event"]["id"]} for row in events.get("fires") or ()],
+    }
+
+
+def _gone(model: type[models.Model], ids: list[int]) -> list[str]:
+    """By number: they may be of projects that the user does not see. One query, none without rows."""
+    there = set(model._default_manager.filter(pk__in=ids).values_list("pk", flat=True)) if ids else set()
+    what = "Task" if model is Task else "Event"
+    return [f"{what} #{pk} is there no more." for pk in ids if pk not in there]
+
+
+def _secrets(definition: Mapping[str, Any], task: Task) -> list[int]:
+    names = definition.get("secrets") or []
+    found = dict(
+        Secret.objects.filter(project=task.workflow.project, name__in=names).values_list("name", "pk")
+    )
+    if missing := sorted(set(names) - set(found)):
+        raise ValidationError(f"There is no secret {', '.join(missing)} any more.")
+    return sorted(found.values())
