@@ -173,16 +173,20 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        plan = self.visible(request, object_id)
+        return self._page(request, self.visible(request, object_id), extra_context)
+
+    def _page(
+        self, request: HttpRequest, plan: BackfillPlan, more: dict[str, Any] | None = None, status: int = 200
+    ) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "original": plan,
             "title": gettext("Backfill plan #%(id)s") % {"id": plan.pk},
             "page": backfill_page.build(plan, request.user, request.GET),
-            **(extra_context or {}),
+            **(more or {}),
         }
-        return TemplateResponse(request, "instances/backfill_detail.html", context)
+        return TemplateResponse(request, "instances/backfill_detail.html", context, status=status)
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         return redirect("admin:instances_backfillplan_change", object_id)
@@ -213,14 +217,14 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
             done = step(plan, user=signed_in(request), source="admin", reason=reason, **options)
         except PermissionDenied as error:
             messages.error(request, str(error))
+            return self._page(request, plan, status=403)
+        if done:
+            messages.success(request, said)
         else:
-            if done:
-                messages.success(request, said)
-            else:
-                now = BackfillPlan.objects.get(pk=plan.pk).get_state_display()
-                messages.warning(
-                    request, gettext("Nothing was done: the plan is %(state)s.") % {"state": now.lower()}
-                )
+            now = BackfillPlan.objects.get(pk=plan.pk).get_state_display()
+            messages.warning(
+                request, gettext("Nothing was done: the plan is %(state)s.") % {"state": now.lower()}
+            )
         return redirect(_address(plan))
 
     # A new plan
