@@ -68,7 +68,7 @@ class PlanForm(forms.Form):
         label=_("Only from"), required=False, widget=forms.TextInput(attrs={"type": "time"})
     )
     window_end = forms.CharField(
-        label="to",
+        label=_("to"),
         required=False,
         widget=forms.TextInput(attrs={"type": "time"}),
         help_text=_("For minute and hour tasks, both ends included."),

@@ -116,7 +116,7 @@ def _holding(group: str = "pk") -> Any:
 class ResourceGroupAdmin(ScopedAdmin):
     rules = RESOURCE_GROUPS
     project_path = None
-    list_display = ("name", "enabled", "use_cell", "ready_cell", "queue", "description")
+    list_display = ("name", "enabled", "use_cell", "ready_cell", "queue_cell", "description")
     search_fields = ("name",)
     fields = (
         ("name", "slots"),
@@ -135,6 +135,10 @@ class ResourceGroupAdmin(ScopedAdmin):
         meter = '<span class="wo-meter" aria-hidden="true"><span style="width:{}%"></span></span>{}'
         said = gettext("%(number)s of %(total)s") % {"number": group.taken, "total": group.slots}
         return format_html(meter, share, said)
+
+    @admin.display(description=_("Queue"))
+    def queue_cell(self, group: ResourceGroup) -> str:
+        return group.queue
 
     @admin.display(description=_("Ready to run"))
     def ready_cell(self, group: ResourceGroup) -> str:

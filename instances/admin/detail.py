@@ -19,6 +19,7 @@ from instances.admin.looks import (
     execution_badge,
     language_of,
     move_words,
+    run_type_words,
     state_badge,
     type_cell,
 )
@@ -34,7 +35,7 @@ from instances.insight.traversals import Place, place_of
 from instances.kinds import look_up
 from instances.models import Edge, Execution, Instance, OperationItem, StateChange
 from instances.operations.acknowledging import acknowledgements
-from instances.record_filters import operator_of
+from instances.record_filters import SOURCES, operator_of
 from weops.console.folders import folder_paths
 from weops.console.paging import COUNT_CAP, capped_count
 from weops.console.present import badge, between, capped, stamp
@@ -60,6 +61,7 @@ class Phase:
 class ExecutionRow:
     execution: Execution
     badge: SafeString
+    run_type: str
     started: SafeString
     waited: str
     queued: str
@@ -99,6 +101,7 @@ class Done:
     item: OperationItem
     title: str
     operator: str
+    source: str
     options: str
     badge: SafeString
     at: SafeString
@@ -242,6 +245,7 @@ def _row(execution: Execution, selected: Execution | None, now: dt.datetime) -> 
     return ExecutionRow(
         execution=execution,
         badge=execution_badge(execution.state, execution.error_code, execution.error_message),
+        run_type=run_type_words(execution.run_type),
         started=stamp(execution.run_started_at),
         waited=between(
             execution.wait_started_at, execution.queue_started_at or execution.ended_at, open_until
@@ -407,6 +411,7 @@ def _operations(instance: Instance, ran: Shown) -> list[Done]:
             item=item,
             title=look_up(item.operation.kind).title,
             operator=operator_of(item.operation),
+            source=str(SOURCES.get(item.operation.source, item.operation.source)),
             options=in_a_line(ran.hidden(item.operation.options)),
             badge=badge(OPERATION_LOOKS, item.outcome),
             at=stamp(item.operation.created_at),

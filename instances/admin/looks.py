@@ -8,7 +8,16 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from instances.engine.errors import explain
-from instances.engine.states import LABELS, MEANINGS, ExecutionState, Move, Operation, State, TaskStatus
+from instances.engine.states import (
+    LABELS,
+    MEANINGS,
+    ExecutionState,
+    Move,
+    Operation,
+    RunType,
+    State,
+    TaskStatus,
+)
 from instances.models.operation import ItemOutcome, OperationState
 from instances.runners import registry
 from weops.console.highlight import highlighted
@@ -87,6 +96,20 @@ _MOVES: dict[str, Any] = {
     Operation.THAW.value: _("thaw"),
     Operation.UNDO.value: _("undo"),
 }
+
+
+# Why an execution runs.
+_RUN_TYPES: dict[str, Any] = {
+    RunType.PERIODIC.value: _("periodic"),
+    RunType.APERIODIC.value: _("aperiodic"),
+    RunType.RERUN.value: _("rerun"),
+    RunType.ADDITION.value: _("addition"),
+    RunType.MANUAL_TRIGGER.value: _("manual trigger"),
+}
+
+
+def run_type_words(run_type: str) -> str:
+    return str(_RUN_TYPES.get(run_type, run_type.lower()))
 
 
 def move_words(move: str) -> str:

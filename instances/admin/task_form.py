@@ -28,9 +28,13 @@ _UPSTREAM = re.compile(r"dependencies-\d{1,6}-upstream")
 class NumbersField(SimpleArrayField):
     """Whole numbers separated by commas or spaces."""
 
-    def __init__(self, help_text: Any) -> None:
+    def __init__(self, label: Any = "", help_text: Any = "") -> None:
         super().__init__(
-            forms.IntegerField(), required=False, help_text=help_text, widget=UnfoldAdminTextInputWidget()
+            forms.IntegerField(),
+            required=False,
+            label=label,
+            help_text=help_text,
+            widget=UnfoldAdminTextInputWidget(),
         )
 
     def to_python(self, value: Any) -> Any:
@@ -42,10 +46,11 @@ class NumbersField(SimpleArrayField):
 class NamesField(SimpleArrayField):
     """Names separated by commas, spaces or lines."""
 
-    def __init__(self, help_text: Any) -> None:
+    def __init__(self, label: Any, help_text: Any) -> None:
         super().__init__(
             forms.CharField(max_length=128),
             required=False,
+            label=label,
             help_text=help_text,
             widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "rows, path"}),
         )
@@ -60,20 +65,22 @@ class TaskForm(forms.ModelForm):
     """Its `settings` are edited in one field each: see `setting_fields`."""
 
     note = forms.CharField(
+        label=_("Note"),
         required=False,
         max_length=500,
         widget=UnfoldAdminTextInputWidget(),
         help_text=_("What this version changes; shown in the list of versions."),
     )
-    hours = NumbersField(_("Chosen hours 0-23, such as 2, 8; empty: every step."))
-    weekdays = NumbersField(_("1 = Monday to 7 = Sunday, such as 1, 5."))
-    month_days = NumbersField(_("1-31; -1 = last day."))
-    months = NumbersField("1-12.")
+    hours = NumbersField(_("Hours"), _("Chosen hours 0-23, such as 2, 8; empty: every step."))
+    weekdays = NumbersField(_("Weekdays"), _("1 = Monday to 7 = Sunday, such as 1, 5."))
+    month_days = NumbersField(_("Month days"), _("1-31; -1 = last day."))
+    months = NumbersField(_("Months"), "1-12.")
     outputs = NamesField(
+        _("Outputs"),
         _(
             "Output parameters: names that a run of a Shell or Python task writes as name=value lines to the file $WEOPS_OUTPUT; "
             "tasks that wait for it use them as ${name}."
-        )
+        ),
     )
 
     class Meta:

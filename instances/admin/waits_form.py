@@ -60,10 +60,10 @@ class MomentForm(forms.Form):
 class DraftForm(forms.ModelForm):
     """The schedule that stands on an unsaved page of a task. Nothing is saved with it."""
 
-    hours = NumbersField("")
-    weekdays = NumbersField("")
-    month_days = NumbersField("")
-    months = NumbersField("")
+    hours = NumbersField()
+    weekdays = NumbersField()
+    month_days = NumbersField()
+    months = NumbersField()
     run_at = forms.SplitDateTimeField(required=False)
     effective_from = forms.SplitDateTimeField(required=False)
     effective_to = forms.SplitDateTimeField(required=False)

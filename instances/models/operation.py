@@ -159,7 +159,9 @@ class OperationRecord(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} #{self.pk}"
+        from instances.kinds import look_up
+
+        return f"{look_up(self.kind).title} #{self.pk}"
 
 
 class OperationItem(models.Model):

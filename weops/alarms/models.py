@@ -11,6 +11,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from weops.alarms.kinds import (
@@ -130,7 +131,7 @@ class Target(models.Model):
         indexes = [models.Index(fields=["object_kind", "object_id"], name="alarm_target_of_object")]
 
     def __str__(self) -> str:
-        return f"{self.object_kind} {self.object_id}"
+        return f"{ObjectKind(self.object_kind).label} {self.object_id}"
 
 
 class Group(models.Model):
@@ -172,7 +173,7 @@ class Group(models.Model):
         verbose_name, verbose_name_plural = _("receivers"), _("receivers")
 
     def __str__(self) -> str:
-        return f"receivers {self.position + 1} of {self.rule_id}"
+        return gettext("receivers %(number)s") % {"number": self.position + 1}
 
 
 class Message(models.Model):

@@ -44,13 +44,6 @@ def require(user: User | None, project: Project | int | None, *needed: Right) ->
 Row = TypeVar("Row", bound=models.Model)
 
 
-def note(row: models.Model, action: int, user: User | None, source: str, changed: Sequence[str] = ()) -> None:
-    """Puts into the history that the admin shows what was done to a row, by whom (None: the system, of which nothing is kept)."""
-    if user is not None:
-        message = f"Through {source}{': ' if changed else ''}{', '.join(changed)}."
-        LogEntry.objects.log_actions(user.pk, [row], action, message, single_object=True)
-
-
 class Definition(Generic[Row]):
     """The rules of one noun.
 
@@ -184,4 +177,6 @@ class Definition(Generic[Row]):
 
     def log(self, row: Row, action: int, user: User | None, source: str, changed: Sequence[str] = ()) -> None:
         """Into the history that the admin shows."""
-        note(row, action, user, source, changed)
+        if user is not None:
+            message = f"Through {source}{': ' if changed else ''}{', '.join(changed)}."
+            LogEntry.objects.log_actions(user.pk, [row], action, message, single_object=True)
