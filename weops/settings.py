@@ -178,6 +178,8 @@ WEOPS_PUBLIC_URL = env.text("WEOPS_PUBLIC_URL").rstrip("/")
 
 # The largest body that is read into memory, in bytes: 100,000 firings fit in one call.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024
+# A form names up to 1,000 instances picked by hand, beside all else.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 4_000
 # Requests a second of one caller of the API, for each server process; 0: no limit.
 WEOPS_API_RATE = env.integer("WEOPS_API_RATE", 100)
 REST_FRAMEWORK = {

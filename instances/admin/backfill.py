@@ -26,9 +26,10 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from instances.admin import backfill_page
+from instances.admin import backfill_page, graphs, operate_offers
 from instances.admin.backfill_form import PlanForm
 from instances.admin.backfill_page import PLAN_LOOKS, RUN_LOOKS
+from instances.insight.picking import tasks_downstream
 from instances.models import BackfillPlan, Task
 from instances.models.backfill import RunState
 from instances.operations import OptionError, backfill
@@ -145,6 +146,7 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
         return [
+            path("add/downstream/", view(self.downstream), name="instances_backfillplan_downstream"),
             path("<int:pk>/progress/", view(self.progress), name="instances_backfillplan_progress"),
             path("<int:pk>/pause/", view(self.pause), name="instances_backfillplan_pause"),
             path("<int:pk>/resume/", view(self.resume), name="instances_backfillplan_resume"),
@@ -171,16 +173,20 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        plan = self.visible(request, object_id)
+        return self._page(request, self.visible(request, object_id), extra_context)
+
+    def _page(
+        self, request: HttpRequest, plan: BackfillPlan, more: dict[str, Any] | None = None, status: int = 200
+    ) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "original": plan,
             "title": gettext("Backfill plan #%(id)s") % {"id": plan.pk},
             "page": backfill_page.build(plan, request.user, request.GET),
-            **(extra_context or {}),
+            **(more or {}),
         }
-        return TemplateResponse(request, "instances/backfill_detail.html", context)
+        return TemplateResponse(request, "instances/backfill_detail.html", context, status=status)
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         return redirect("admin:instances_backfillplan_change", object_id)
@@ -211,17 +217,32 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
             done = step(plan, user=signed_in(request), source="admin", reason=reason, **options)
         except PermissionDenied as error:
             messages.error(request, str(error))
+            return self._page(request, plan, status=403)
+        if done:
+            messages.success(request, said)
         else:
-            if done:
-                messages.success(request, said)
-            else:
-                now = BackfillPlan.objects.get(pk=plan.pk).get_state_display()
-                messages.warning(
-                    request, gettext("Nothing was done: the plan is %(state)s.") % {"state": now.lower()}
-                )
+            now = BackfillPlan.objects.get(pk=plan.pk).get_state_display()
+            messages.warning(
+                request, gettext("Nothing was done: the plan is %(state)s.") % {"state": now.lower()}
+            )
         return redirect(_address(plan))
 
     # A new plan
+
+    @method_decorator(require_POST)
+    def downstream(self, request: HttpRequest) -> HttpResponse:
+        """What follows the chosen tasks, as a graph to pick from; it takes the form of a new plan."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = PlanForm(request.POST, user=signed_in(request), query=request.GET)
+        try:
+            with time_limit(SECONDS):
+                roots = list(form.operable().filter(pk__in=form.task_ids).values_list("pk", flat=True))
+                graph = tasks_downstream(roots, signed_in(request), graphs.opened_of(request))
+        except OperationalError as error:
+            log.warning("a graph of tasks to pick from gave up: %s", error)
+            return HttpResponse(status=503)
+        return graphs.picking_data(graph, "admin:instances_task_change")
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -321,19 +342,22 @@ class _NewPlan:
             "missing": len(self.form.task_ids) - len(chosen),
             "found": self.form.found(),
             "picks": self._picks(chosen),
+            "parameters": operate_offers.parameters_of(chosen),
             "preview": self.shown,
             "started": self.shown.summary["new"] + self.shown.summary["again"] if self.shown else 0,
             "quick": self.shown is None or self.shown.summary["total"] <= QUICK,
             "token": str(self.token or ""),
             "problem": self.problem,
             "reason": self.request.POST.get("reason", ""),
+            "layers": graphs.PICKING_LAYERS,
         }
         return TemplateResponse(self.request, "instances/backfill_new.html", context)
 
     def _picks(self, chosen: list[Task]) -> list[tuple[Task, bool]]:
-        """(downstream task, whether it is picked), if they are to be picked by hand."""
+        """(downstream task, whether it is picked), if they are to be picked by hand: some, and all that are picked."""
         if not self.form.by_hand or not chosen:
             return []
         picked = set(self.form.picked)
         found = downstream_of([task.pk for task in chosen], Downstream.ALL, user=self.user)
-        return [(task, task.pk in picked) for task in found[:MOST_PICKS]]
+        offered = [*found[:MOST_PICKS], *(task for task in found[MOST_PICKS:] if task.pk in picked)]
+        return [(task, task.pk in picked) for task in offered]

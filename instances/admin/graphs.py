@@ -10,12 +10,15 @@ from django.utils.translation import gettext as _
 from instances.admin.looks import STATE_LOOKS
 from instances.insight.graph import MARKS, Graph, Node
 from instances.insight.lineage import MOST_LAYERS, lineage
+from instances.insight.picking import Opened
 from instances.insight.workflow_graph import workflow_graph
 from instances.kinds import KINDS
 from instances.models import Instance, Workflow
 from weops.console.present import stamp
 
 LAYERS = (0, 1, 2, 3, 5, 10, 30)
+# Of a graph to pick from, which leads downstream only.
+PICKING_LAYERS = {"choices": LAYERS[1:], "down": 1}
 # Nodes that one opened by hand, all in one address.
 MOST_OPENED = 200
 
@@ -31,8 +34,8 @@ def number(request: HttpRequest, name: str, default: int, most: int = MOST_LAYER
     return min(most, int(text)) if text.isdecimal() and len(text) < 6 else default
 
 
-def _opened(request: HttpRequest, name: str) -> list[int]:
-    parts = request.GET.get(name, "").split(",")[:MOST_OPENED]
+def _ids(text: str) -> list[int]:
+    parts = text.split(",")[:MOST_OPENED]
     return [int(part) for part in parts if part.isdecimal() and len(part) <= 18]
 
 
@@ -42,8 +45,8 @@ def _read(request: HttpRequest, instance: Instance) -> Graph:
         request.user,
         up=number(request, "up", 1),
         down=number(request, "down", 1),
-        open_up=_opened(request, "open_up"),
-        open_down=_opened(request, "open_down"),
+        open_up=_ids(request.GET.get("open_up", "")),
+        open_down=_ids(request.GET.get("open_down", "")),
     )
     change = _pattern("admin:instances_instance_change", 0)
     graph.links = {
@@ -105,6 +108,23 @@ def _by_layer(graph: Graph) -> list[dict[str, Any]]:
         }
         for level in sorted(layers)
     ]
+
+
+def opened_of(request: HttpRequest) -> Opened:
+    """How much of what lies downstream is asked for, by the form that picks from it."""
+    sent = request.POST
+    layers = sent.get("down", "")
+    return Opened(
+        layers=int(layers) if layers.isdecimal() and len(layers) < 3 else 1,
+        ids=_ids(sent.get("open_down", "")),
+        branches=_ids(sent.get("branches", "")),
+    )
+
+
+def picking_data(graph: Graph, page: str) -> HttpResponse:
+    """The JSON of docs/graph-format.md; `page`: the name of the address of a node's page."""
+    graph.links = {"open": _pattern(page, 0)}
+    return JsonResponse(graph.as_json())
 
 
 def workflow_data(request: HttpRequest, workflow: Workflow) -> HttpResponse:

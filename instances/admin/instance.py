@@ -14,18 +14,20 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 
 from instances import operations
 from instances.admin import changed, detail, graphs, list_columns, list_tools, logview, traversals
 from instances.admin.blockers import blockers_page
 from instances.admin.listing import InstanceChangeList
 from instances.admin.looks import state_badge, type_cell
-from instances.admin.operate import operate_view, set_view
+from instances.admin.operate import downstream_view, operate_view, set_view
 from instances.admin.overlays import acknowledged_badge, frozen_badge
 from instances.admin.timeline import gantt_page, grid_page
 from instances.admin.why import why_view
@@ -226,6 +228,7 @@ class InstanceAdmin(ReadOnlyAdmin):
         return [
             *list_tools.urls(self, view),
             path("operate/<str:kind>/", view(self.operate), name="instances_instance_operate"),
+            path("operate/rerun/downstream/", view(self.downstream), name="instances_instance_downstream"),
             path("operate/set/<uuid:token>/", view(self.set), name="instances_instance_set"),
             path("blockers/", view(self.blockers), name="instances_instance_blockers"),
             path("gantt/", view(self.gantt), name="instances_instance_gantt"),
@@ -304,6 +307,10 @@ class InstanceAdmin(ReadOnlyAdmin):
 
     def operate(self, request: HttpRequest, kind: str) -> HttpResponse:
         return operate_view(self, request, kind)
+
+    @method_decorator(require_POST)
+    def downstream(self, request: HttpRequest) -> HttpResponse:
+        return downstream_view(self, request)
 
     def set(self, request: HttpRequest, token: UUID) -> HttpResponse:
         return set_view(self, request, token)

@@ -23,10 +23,11 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext
 
 from instances import operations
-from instances.admin import operate_choice, operate_offers
+from instances.admin import graphs, operate_choice, operate_offers
 from instances.admin.operate_choice import Choice, ChoiceError
 from instances.admin.operate_form import RemoveForm, RerunForm, form_of
 from instances.admin.operate_page import PAGE, PreviewPage, preview_page, set_rows
+from instances.insight.picking import instances_downstream
 from instances.kinds import ON_INSTANCES
 from instances.models import FrozenSet, OperationRecord
 from instances.models.operation import OperationState
@@ -184,6 +185,7 @@ class Page:
             "reason": self.request.POST.get("reason", ""),
             "reason_problem": self.reason_problem,
             "reason_required": self.operation.reason_required,
+            "layers": graphs.PICKING_LAYERS,
         }
         return TemplateResponse(self.request, "instances/operate.html", context).render()
 
@@ -204,6 +206,22 @@ class Page:
                 self.choice, self.user, form.picked
             )
         return offers
+
+
+def downstream_view(model_admin: "InstanceAdmin", request: HttpRequest) -> HttpResponse:
+    """What follows the chosen instances, as a graph to pick from; it takes the form of the page of a rerun."""
+    try:
+        choice = operate_choice.read(request, model_admin.get_queryset(request), request.POST)
+    except ChoiceError as error:
+        return HttpResponseBadRequest(str(error), content_type="text/plain; charset=utf-8")
+    try:
+        with time_limit(SECONDS):
+            roots = operate_offers.root_ids(choice)
+            graph = instances_downstream(roots, signed_in(request), graphs.opened_of(request))
+    except OperationalError as error:
+        log.warning("a graph to pick from gave up: %s", error)
+        return HttpResponse(status=503)
+    return graphs.picking_data(graph, "admin:instances_instance_change")
 
 
 def set_view(model_admin: "InstanceAdmin", request: HttpRequest, token: UUID) -> HttpResponse:

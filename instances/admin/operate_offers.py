@@ -3,6 +3,7 @@
 Everything here is bounded: it helps to fill in a form, and judges nothing.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db import connection
@@ -24,6 +25,8 @@ from weops.projects.access import AnyUser, Right
 MOST_ROOTS = 1_000
 MOST_TASKS = 200
 MOST_CANDIDATES = 300
+# Those that are picked on the graph, beside them.
+MOST_PICKED = 1_000
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,18 @@ def parameters(choice: Choice) -> list[Parameter]:
     """Parameters of the chosen instances' tasks, with those of their workflows and projects, by name."""
     some = choice.rows.order_by("-data_time", "-id").values("task_id")[:MOST_ROOTS]
     tasks = list(Task.objects.filter(pk__in=some).select_related("workflow__project")[:MOST_TASKS])
+    return parameters_of(tasks, _as_read(choice.only, tasks))
+
+
+def parameters_of(tasks: Sequence[Task], read: Mapping[str, str] | None = None) -> list[Parameter]:
+    """Parameters of the first tasks (each with its workflow and project), by name. `read`: how they read for one instance."""
     values: dict[str, list[str]] = {}
-    for task in tasks:
+    for task in tasks[:MOST_TASKS]:
         for name, value in merge(*parameter_layers(task)).items():
             values.setdefault(name, []).append(value)
-    read = _as_read(choice.only, tasks)
-    return [Parameter(name, found[0], _note(name, found, read)) for name, found in sorted(values.items())]
+    return [
+        Parameter(name, found[0], _note(name, found, read or {})) for name, found in sorted(values.items())
+    ]
 
 
 def any_for_each(choice: Choice) -> bool:
@@ -68,7 +77,7 @@ def _as_read(instance: Instance | None, tasks: list[Task]) -> dict[str, str]:
         return {}
 
 
-def _note(name: str, found: list[str], read: dict[str, str]) -> str:
+def _note(name: str, found: list[str], read: Mapping[str, str]) -> str:
     if len(set(found)) > 1:
         return gettext("%(value)s (other tasks differ)") % {"value": found[0]}
     if name in read and read[name] != found[0]:
@@ -78,12 +87,15 @@ def _note(name: str, found: list[str], read: dict[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Candidate:
+    """A downstream instance that can be picked, or cannot be, which `why_not` says."""
+
     pk: int
     name: str
     project: str
     data_time: str
     badge: SafeString
     picked: bool
+    why_not: str
 
 
 _DOWNSTREAM = """
@@ -100,27 +112,37 @@ SELECT id FROM down WHERE NOT id = ANY(%(roots)s) LIMIT %(most)s
 """
 
 
+def root_ids(choice: Choice) -> list[int]:
+    """The chosen instances that are looked at, the latest first."""
+    return list(choice.rows.order_by("-data_time", "-id").values_list("pk", flat=True)[:MOST_ROOTS])
+
+
 def candidates(choice: Choice, user: AnyUser, picked: set[int]) -> tuple[list[Candidate], bool]:
-    """Instances downstream of the chosen ones that `user` sees, nearest first; and whether there are more of them."""
-    roots = list(choice.rows.order_by("-data_time", "-id").values_list("pk", flat=True)[:MOST_ROOTS])
+    """Instances downstream of the chosen ones that `user` sees, nearest first, with those that are `picked` farther away;
+    and whether there are more of them."""
     seen = access.project_ids(user, Right.VIEW)
     with connection.cursor() as cursor:
-        cursor.execute(_DOWNSTREAM, {"roots": roots, "seen": seen, "most": MOST_CANDIDATES + 1})
+        cursor.execute(_DOWNSTREAM, {"roots": root_ids(choice), "seen": seen, "most": MOST_CANDIDATES + 1})
         ids = [pk for (pk,) in cursor.fetchall()]
-    rows = Instance.objects.in_bulk(ids[:MOST_CANDIDATES])
+    more, near = len(ids) > MOST_CANDIDATES, dict.fromkeys(ids[:MOST_CANDIDATES])
+    wanted = [*near, *sorted(picked - near.keys())[:MOST_PICKED]]
+    rows = access.within(Instance.objects.all(), user, "project_id").in_bulk(wanted)
     tasks = Task.objects.select_related("workflow__project").in_bulk({row.task_id for row in rows.values()})
-    found = [rows[pk] for pk in ids[:MOST_CANDIDATES] if pk in rows]
-    return [_candidate(row, tasks[row.task_id], row.pk in picked) for row in found], len(ids) > len(found)
+    found = [_candidate(rows[pk], tasks[rows[pk].task_id], pk in picked, user) for pk in wanted if pk in rows]
+    return found, more
 
 
-def _candidate(row: Instance, task: Task, picked: bool) -> Candidate:
+def _candidate(row: Instance, task: Task, picked: bool, user: AnyUser) -> Candidate:
+    may = Right.OPERATE in access.rights(user, row.project_id)
+    project = task.workflow.project.name
     return Candidate(
         pk=row.pk,
         name=task.name,
-        project=task.workflow.project.name,
+        project=project,
         data_time=f"{plain_time(row.data_time, task.timezone)} {task.timezone}",
         badge=state_badge(row.state, row.error_code),
         picked=picked,
+        why_not="" if may else gettext("You may not operate in project %(project)s.") % {"project": project},
     )
 
 

@@ -179,7 +179,7 @@ def _row(bar: Bar, found: Gantt, now: dt.datetime) -> Row:
     wait_left = waited if waited is not None else (began or 0.0)
     run_left = began if began is not None else wait_left
     run_end = ended if ended is not None else run_left
-    words = [STATE_LOOKS[one.state].text, f"{plain_time(bar.began)} – {plain_time(bar.ended)}"]
+    words = [str(STATE_LOOKS[one.state].text), f"{plain_time(bar.began)} – {plain_time(bar.ended)}"]
     if bar.expected:
         words.append(_("expected"))
     return Row(

@@ -46,7 +46,8 @@ MARKS |= {
 class Node:
     """`key` is unique in the graph. `level`: steps from the focus, upstream negative. `more_up`, `more_down`: neighbours
     that are not in the graph (counted up to a cap). `operations`: kinds that the reader may do on it now. `address`: its
-    page, in place of the graph's `links.open`. `facts`: (label, value) for the card."""
+    page, in place of the graph's `links.open`. `facts`: (label, value) for the card. Where one picks nodes, `root` is where it
+    begins, and what cannot be picked has `why_not`."""
 
     key: str
     title: str
@@ -61,6 +62,9 @@ class Node:
     address: str = ""
     operations: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
+    pick: bool = False
+    root: bool = False
+    why_not: str = ""
     x: float = 0
     y: float = 0
 
@@ -153,6 +157,9 @@ def _node(node: Node) -> dict[str, Any]:
         "address": node.address,
         "operations": list(node.operations),
         "facts": [list(fact) for fact in node.facts],
+        "pick": node.pick,
+        "root": node.root,
+        "why_not": node.why_not,
     }
     return found | {name: value for name, value in rest.items() if value}
 

@@ -95,7 +95,11 @@ def lineage(
             front = walk.step(front, upward)
         walk.deeper = walk.deeper or (bool(front) and layers >= MOST_LAYERS)
     for opened, upward in ((open_up, True), (open_down, False)):
-        walk.step([pk for pk in opened if pk in walk.found], upward)
+        # One that is opened may bring in another that is opened, too.
+        left = list(opened)
+        while front := [pk for pk in left if pk in walk.found]:
+            left = [pk for pk in left if pk not in walk.found]
+            walk.step(front, upward)
     return _graph(instance, walk, user)
 
 
@@ -126,8 +130,8 @@ def _graph(instance: Instance, walk: _Walk, user: AnyUser | None) -> Graph:
     now = dt.datetime.now(dt.UTC)
     nodes = [_node(by_id[pk], walk.names, user, now) for pk in ids if pk in by_id]
     nodes += _missing_nodes(missing, walk.names)
-    arrows = [_arrow(edge, f"i{edge.upstream_id}") for edge in edges]
-    arrows += [_arrow(edge, _missing_key(edge)) for edge in missing]
+    arrows = [arrow_of(edge, f"i{edge.upstream_id}") for edge in edges]
+    arrows += [arrow_of(edge, _missing_key(edge)) for edge in missing]
     _count_more(nodes, arrows, walk)
     focus = f"i{instance.pk}"
     levels = levels_from(focus, arrows)
@@ -191,7 +195,7 @@ def _node(row: Instance, names: Names, user: AnyUser | None, now: dt.datetime) -
         state=row.state,
         frozen=row.frozen_at is not None,
         operations=tuple(kind for kind in _OFFERED if _may(kind, row, rights)),
-        facts=tuple(fact for fact in _facts(row, now) if fact[1]),
+        facts=tuple(fact for fact in facts_of(row, now) if fact[1]),
     )
 
 
@@ -206,7 +210,7 @@ def _may(kind: str, row: Instance, rights: frozenset[access.Right]) -> bool:
     return row.state in operation.allowed_from() and not (kind == "freeze" and row.frozen_at is not None)
 
 
-def _facts(row: Instance, now: dt.datetime) -> list[tuple[str, str]]:
+def facts_of(row: Instance, now: dt.datetime) -> list[tuple[str, str]]:
     running = row.start_time is not None and row.end_time is None
     return [
         (_("Project"), row.project.name),
@@ -221,7 +225,7 @@ def _facts(row: Instance, now: dt.datetime) -> list[tuple[str, str]]:
     ]
 
 
-def _arrow(edge: Edge, source: str) -> Arrow:
+def arrow_of(edge: Edge, source: str) -> Arrow:
     if edge.removed_at is not None:
         title = _("removed at %(time)s") % {"time": plain_time(edge.removed_at)}
         return Arrow(source, f"i{edge.instance_id}", "removed", title)

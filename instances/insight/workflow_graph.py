@@ -16,7 +16,7 @@ from weops.projects.access import AnyUser
 MOST_TASKS = 1_000
 MOST_OTHERS = 200
 NEVER_RAN = "none"
-_MARKS = MARKS | {NEVER_RAN: Mark(gettext_noop("No instance yet"), "grey", "·")}
+TASK_MARKS = MARKS | {NEVER_RAN: Mark(gettext_noop("No instance yet"), "grey", "·")}
 _STATUS = {
     TaskStatus.SCHEDULING: "",
     TaskStatus.PAUSED: gettext_lazy("paused"),
@@ -41,11 +41,11 @@ def workflow_graph(workflow: Workflow, user: AnyUser | None = None) -> Graph:
     links = list(rows.order_by("task_id", "upstream_id", "id").distinct()[: 5 * MOST_TASKS])
     others = sorted({pk for link in links for pk in (link.task_id, link.upstream_id)} - own)[:MOST_OTHERS]
     near = list(Task.objects.filter(pk__in=others).select_related("workflow").defer("code").order_by("pk"))
-    latest = _latest([*own, *(task.pk for task in near if names.sees(task.workflow.project_id))])
-    nodes = [_node(task, latest, "") for task in tasks]
+    latest = latest_of([*own, *(task.pk for task in near if names.sees(task.workflow.project_id))])
+    nodes = [node_of(task, latest, "") for task in tasks]
     for task in near:
         if names.sees(task.workflow.project_id):
-            nodes.append(_node(task, latest, task.workflow.name))
+            nodes.append(node_of(task, latest, task.workflow.name))
         else:
             nodes.append(Node(key=f"t{task.pk}", title=_("Another project"), state=LOCKED, locked=True))
     arrows = [
@@ -53,17 +53,18 @@ def workflow_graph(workflow: Workflow, user: AnyUser | None = None) -> Graph:
         for link in links
     ]
     note = _("Only the first %(count)d tasks are shown.") % {"count": MOST_TASKS} if full else ""
-    return Graph(nodes, arrows, note=note, marks=_MARKS).place()
+    return Graph(nodes, arrows, note=note, marks=TASK_MARKS).place()
 
 
-def _latest(task_ids: list[int]) -> dict[int, tuple[int, str, dt.datetime]]:
+def latest_of(task_ids: list[int]) -> dict[int, tuple[int, str, dt.datetime]]:
     """{task id: (id, state and data time of its latest instance)}"""
     with connection.cursor() as cursor:
         cursor.execute(_LATEST, {"tasks": task_ids})
         return {task: (pk, state, data_time) for task, pk, state, data_time in cursor.fetchall()}
 
 
-def _node(task: Task, latest: dict[int, tuple[int, str, dt.datetime]], workflow: str) -> Node:
+def node_of(task: Task, latest: dict[int, tuple[int, str, dt.datetime]], workflow: str) -> Node:
+    """`workflow`: its name if it is to be shown, else empty."""
     found = latest.get(task.pk)
     state, data_time = (found[1], found[2]) if found else (NEVER_RAN, None)
     status = str(_STATUS.get(TaskStatus(task.status), ""))

@@ -16,6 +16,7 @@ from tests import factories
 from tests.admin.operating import address, apply, operate, previewed
 from tests.admin.rows import HOSTILE, make_edge, make_instance
 from tests.factories import DANA, OMAR, PETRA, SUSAN, VERA
+from weops.projects.models import Member
 
 LIST = reverse("admin:instances_instance_changelist")
 
@@ -135,6 +136,57 @@ def test_candidates_are_capped(
     sent = {"ids": lineage(world).root.pk, "scope": "downstream", "range": "chosen"}
     offers = as_user(OMAR).post(address("rerun"), sent).context["offers"]
     assert (len(offers["candidates"]), offers["more_candidates"]) == (2, True)
+
+
+def test_those_picked_farther_away_stay_in_the_list(
+    monkeypatch: pytest.MonkeyPatch, world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    """The graph reaches farther than the list."""
+    monkeypatch.setattr("instances.admin.operate_offers.MOST_CANDIDATES", 1)
+    below = lineage(world)
+    sent = {"ids": below.root.pk, "scope": "downstream", "range": "chosen"}
+    chosen = [below.grandchild.pk, below.foreign.pk]
+    offers = as_user(OMAR).post(address("rerun"), {**sent, "chosen": chosen}).context["offers"]
+    assert [one.pk for one in offers["candidates"] if one.picked] == [below.grandchild.pk], (
+        "none that is hidden"
+    )
+    assert (len(offers["candidates"]), offers["more_candidates"]) == (2, True)
+
+
+def test_what_may_not_be_operated_on_cannot_be_ticked_and_says_why(
+    world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    below = lineage(world)
+    Member.objects.create(user=world.cast[OMAR], project=world.foreign.project, role="viewer")
+    sent = {"ids": below.root.pk, "scope": "downstream", "range": "chosen"}
+    answer = as_user(OMAR).post(address("rerun"), sent)
+    text = " ".join(answer.content.decode().split())
+    assert f'name="chosen" value="{below.foreign.pk}" disabled' in text
+    assert f'name="chosen" value="{below.child.pk}">' in text
+    assert "You may not operate in project foreign_project." in text
+
+
+def test_the_graph_to_pick_from_takes_the_form_of_the_page(
+    world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    below, where = lineage(world), reverse("admin:instances_instance_downstream")
+    client = as_user(OMAR)
+
+    def titles(sent: dict[str, Any]) -> list[str]:
+        return [node["title"] for node in client.post(where, sent).json()["nodes"]]
+
+    assert titles({"ids": below.root.pk}) == ["root", "child", "far"]
+    assert titles({"ids": below.root.pk, "open_down": f"{below.child.pk},x"}) == [
+        "root",
+        "child",
+        "far",
+        "grandchild",
+    ]
+    assert titles({"ids": below.root.pk, "down": "x", "branches": below.root.pk})[3] == "grandchild"
+    assert titles({"all": "1", "query": "state=failed", "down": "3"})[0] == "root"
+    assert titles({"ids": below.foreign.pk}) == []
+    assert client.post(where, {"ids": "x"}).status_code == 400
+    assert client.get(where, {"ids": below.root.pk}).status_code == 405
 
 
 @pytest.mark.parametrize(

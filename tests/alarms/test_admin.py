@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from instances.models import OperationRecord
 from tests.admin.conftest import _quick, as_user, world
 from tests.admin.rows import alarm_rows
 from tests.alarms.servers import Hook, hook, mailbox
@@ -191,6 +192,15 @@ def test_a_test_goes_to_every_receiver_at_once(
     page = as_user("petra").post(reverse("admin:alarms_channel_test", args=(channel.pk,)), follow=True)
     assert "500" in page.content.decode()
     assert "s3cret" not in page.content.decode()
+    found = (
+        OperationRecord.objects.filter(kind__startswith="test_")
+        .order_by("id")
+        .values_list("kind", "operator_name", "source", "done", "refused")
+    )
+    assert list(found) == [
+        ("test_alarm_rule", "dana", "admin", 2, 0),
+        ("test_alarm_channel", "petra", "admin", 0, 1),
+    ]
 
 
 def test_what_is_sent_is_english_and_what_is_shown_is_the_readers(

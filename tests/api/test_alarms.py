@@ -1,16 +1,19 @@
 """Alarm rules, channels and messages over REST, and in the command."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
+from instances.models import OperationRecord
+from tests.alarms.servers import Hook, hook
 from tests.api.things import make_alarm
-from tests.factories import DANA, OMAR, PETRA, VERA
+from tests.factories import DANA, OMAR, PETRA, SUSAN, VERA
 from weops.alarms.models import Channel, Message, Rule
 from weops.cli import client
 from weops.cli.main import main
@@ -98,6 +101,66 @@ def test_what_is_wrong_is_named(world: SimpleNamespace, api: Api, values: Any, f
     assert answer.status_code == 400
     assert [one["field"] for one in answer.json()["errors"]] == [field]
     assert not Rule.objects.exists()
+
+
+def _history(row: Any) -> list[tuple[str, str]]:
+    entries = LogEntry.objects.filter(content_type__model=row._meta.model_name, object_id=row.pk)
+    return [(one.user.username, one.change_message) for one in entries.order_by("id").select_related("user")]
+
+
+def test_what_is_changed_through_rest_stands_in_the_history(world: SimpleNamespace, api: Api) -> None:
+    rule = Rule.objects.get(pk=_rule(api, world).json()["id"])
+    channel = Channel.objects.get(pk=_channel(api, world).json()["id"])
+    api(DANA).patch(f"/api/v1/alarm-rules/{rule.pk}/", {"enabled": False, "level": 3, "name": "nightly"})
+    api(PETRA).patch(f"/api/v1/alarm-channels/{channel.pk}/", {"name": "on call", "address": SECRET})
+    assert api(DANA).patch(f"/api/v1/alarm-channels/{channel.pk}/", {"name": "x"}).status_code == 403
+    api(DANA).delete(f"/api/v1/alarm-rules/{rule.pk}/")
+    api(PETRA).delete(f"/api/v1/alarm-channels/{channel.pk}/")
+    assert _history(rule) == [
+        (DANA, "Through api."),
+        (DANA, "Through api: level, enabled."),
+        (DANA, "Through api."),
+    ]
+    assert _history(channel) == [
+        (PETRA, "Through api."),
+        (PETRA, "Through api: name, address."),
+        (PETRA, "Through api."),
+    ]
+
+
+@pytest.fixture
+def web(settings: Any) -> Iterator[Hook]:
+    settings.WEOPS_ALLOWED_NETWORKS = ["127.0.0.0/8"]
+    with hook() as server:
+        yield server
+
+
+def test_rules_and_channels_are_tried_seldom_and_on_record(
+    world: SimpleNamespace, api: Api, web: Hook
+) -> None:
+    channel = _channel(api, world, address=web.address).json()["id"]
+    rule = _rule(api, world, groups=[{"receivers": "owner", "channels": [channel]}]).json()["id"]
+    answer = api(DANA).post(f"/api/v1/alarm-rules/{rule}/test/")
+    assert (answer.status_code, answer.json()) == (200, [{"receiver": "chat", "sent": True, "error": ""}])
+    assert web.posts[0].body["test"] is True
+    web.answer = 500
+    address = f"/api/v1/alarm-channels/{channel}/test/"
+    assert api(DANA).post(address).status_code == 403
+    assert api(OMAR).post(address).status_code == 404
+    (failed,) = api(PETRA).post(address).json()
+    assert (failed["sent"], "500" in failed["error"], "s3cret" in failed["error"]) == (False, True, False)
+    found = OperationRecord.objects.filter(kind__startswith="test_alarm").order_by("id")
+    assert [(one.kind, one.operator_name, one.source, one.state, one.project_ids) for one in found] == [
+        ("test_alarm_rule", DANA, "api", "SUCCESS", [world.ours.project.pk]),
+        ("test_alarm_channel", PETRA, "api", "FAIL", [world.ours.project.pk]),
+    ]
+    assert "s3cret" not in str(list(found.values()))
+    tries = [api(PETRA).post(address) for _ in range(5)]
+    assert [one.status_code for one in tries] == [200, 200, 200, 200, 429]
+    assert 1 <= int(tries[-1]["Retry-After"]) <= 10
+    # The others are not in their way, nor are one's other requests.
+    assert api(SUSAN).post(address).status_code == 200
+    assert api(PETRA).get("/api/v1/alarm-channels/").status_code == 200
 
 
 def test_channels_and_people_of_other_projects_cannot_be_told(world: SimpleNamespace, api: Api) -> None:

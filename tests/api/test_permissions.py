@@ -191,6 +191,8 @@ TABLE: dict[str, Case] = {
         },
         {"enabled": False},
     ),
+    "POST alarm-rules-test": Case(AUTHORS, "alarm_rules"),
+    "POST alarm-channels-test": Case(ADMINS, "alarm_channels"),
     # Authors choose from them, admins write them.
     **_defined(
         "alarm-channels",

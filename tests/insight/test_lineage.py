@@ -62,6 +62,12 @@ def test_it_opens_layer_by_layer() -> None:
     )
 
 
+def test_what_was_opened_stays_open_when_more_behind_it_is_opened() -> None:
+    line = chain(6)
+    graph = lineage(line[0], down=1, open_down=[line[3].pk, line[1].pk, line[2].pk])
+    assert found(graph) == keys(*line[:5])
+
+
 def test_the_states_of_dependencies_are_marked() -> None:
     parents, child = family(3)
     generation.generate()

@@ -4,8 +4,10 @@ names, which those who write rules choose from.
 Raises ValidationError (field -> messages), PermissionDenied and Channel.DoesNotExist.
 """
 
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
@@ -14,6 +16,7 @@ from weops.alarms.kinds import ChannelKind
 from weops.alarms.models import Channel
 from weops.projects import access, encryption
 from weops.projects.access import AnyUser, Right
+from weops.projects.defining import note
 from weops.projects.models import Project
 
 
@@ -33,11 +36,14 @@ def save(
     address: str = "",
     enabled: bool = True,
     channel: Channel | None = None,
+    source: str = "",
 ) -> Channel:
-    """Makes a channel, or changes `channel`; an empty `address` keeps the present one."""
+    """Makes a channel, or changes `channel`; an empty `address` keeps the present one. `source`: the door, for the channel's
+    history; empty: the caller writes it."""
     if Right.ADMINISTER not in access.rights(user, project):
         raise PermissionDenied(_("You do not have the right to administer project %s.") % project)
     channel = channel or Channel(project=project)
+    was = (channel.name, channel.kind, channel.enabled) if channel.pk else None
     channel.name = " ".join(name.replace("\0", " ").split())
     problems: dict[str, str] = {}
     if not channel.name or len(channel.name) > 100:
@@ -59,15 +65,24 @@ def save(
     if problems:
         raise ValidationError(problems)
     channel.kind, channel.enabled = kind, enabled
-    channel.save()
+    with transaction.atomic():
+        channel.save()
+        if source and was is None:
+            note(channel, ADDITION, user, source)
+        elif source and was is not None:
+            pairs = zip(("name", "kind", "enabled"), was, (channel.name, kind, enabled), strict=True)
+            changed = [column for column, before, after in pairs if before != after]
+            note(channel, CHANGE, user, source, [*changed, *(["address"] if address else [])])
     return channel
 
 
-def delete(user: User, channel: Channel) -> None:
+def delete(user: User, channel: Channel, *, source: str = "system") -> None:
     """Rules that tell it tell it no more; what was sent stays on record."""
     if Right.ADMINISTER not in access.rights(user, channel.project):
         raise PermissionDenied(_("You do not have the right to administer project %s.") % channel.project)
-    channel.delete()
+    with transaction.atomic():
+        note(channel, DELETION, user, source)
+        channel.delete()
 
 
 def for_webhooks(user: User, project: Project, kind: str, addresses: list[str]) -> list[Channel]:
@@ -84,6 +99,6 @@ def for_webhooks(user: User, project: Project, kind: str, addresses: list[str]) 
             while Channel.objects.filter(project=project, name=name).exists():
                 number += 1
                 name = f"{kind}-{number}"
-            present[address] = save(user, project, name=name, kind=kind, address=address)
+            present[address] = save(user, project, name=name, kind=kind, address=address, source="wedata")
         found.append(present[address])
     return found

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
@@ -26,6 +27,7 @@ from weops.alarms.limits import Limit
 from weops.alarms.models import Rule, Target, Watch
 from weops.projects import access
 from weops.projects.access import AnyUser, Right
+from weops.projects.defining import note
 from weops.projects.models import Project
 
 __all__ = ["GroupSpec", "RuleSpec", "create", "delete", "get", "spec_of", "update", "visible"]
@@ -79,32 +81,38 @@ def get(user: AnyUser, rule_id: int) -> Rule:
     return visible(user, with_parts=True).get(pk=rule_id)
 
 
-def create(user: User, project: Project, spec: RuleSpec) -> Rule:
-    """Makes a rule; what happened before is not told."""
+def create(user: User, project: Project, spec: RuleSpec, *, source: str = "system") -> Rule:
+    """Makes a rule; what happened before is not told. `source`: the door, for the rule's history."""
     _may_write(user, project)
     checked = check(user, project, spec)
     with transaction.atomic():
         rule = Rule(project=project, creator=user)
         _write(rule, checked)
+        note(rule, ADDITION, user, source)
     return rule
 
 
-def update(user: User, rule_id: int, **changes: Any) -> Rule:
+def update(user: User, rule_id: int, *, source: str = "system", **changes: Any) -> Rule:
     """Changes what is named (fields of RuleSpec) and keeps the rest. What happened before is not told anew."""
     rule = get(user, rule_id)
     _may_write(user, rule.project)
-    checked = check(user, rule.project, replace(spec_of(rule), **changes), rule)
+    present = spec_of(rule)
+    checked = check(user, rule.project, replace(present, **changes), rule)
+    changed = [name for name in RuleSpec.__slots__ if getattr(checked, name) != getattr(present, name)]
     with transaction.atomic():
         rule = Rule.objects.select_for_update(of=("self",)).select_related("project").get(pk=rule.pk)
         _write(rule, checked)
+        note(rule, CHANGE, user, source, changed)
     return rule
 
 
-def delete(user: User, rule_id: int) -> None:
+def delete(user: User, rule_id: int, *, source: str = "system") -> None:
     """What it told stays in the list of messages; what it had still to tell is not sent any more."""
     rule = get(user, rule_id)
     _may_write(user, rule.project)
-    rule.delete()
+    with transaction.atomic():
+        note(rule, DELETION, user, source)
+        rule.delete()
 
 
 def spec_of(rule: Rule) -> RuleSpec:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from rest_framework.throttling import BaseThrottle
@@ -17,17 +17,21 @@ class Bucket(BaseThrottle):
 
     _lock = threading.Lock()
     # Caller -> (requests left, when that was reckoned).
-    _left: dict[Any, tuple[float, float]] = {}
+    _left: ClassVar[dict[Any, tuple[float, float]]] = {}
     _wait = 0.0
 
+    def size(self) -> tuple[float, float]:
+        """(requests a second, requests at once)."""
+        return settings.WEOPS_API_RATE, settings.WEOPS_API_RATE * BURST_SECONDS
+
     def allow_request(self, request: Any, view: Any) -> bool:
-        rate = settings.WEOPS_API_RATE
+        rate, most = self.size()
         if not rate:
             return True
         caller, now = request.user.pk or self.get_ident(request), time.monotonic()
         with self._lock:
-            left, then = self._left.get(caller, (rate * BURST_SECONDS, now))
-            left = min(rate * BURST_SECONDS, left + (now - then) * rate)
+            left, then = self._left.get(caller, (most, now))
+            left = min(most, left + (now - then) * rate)
             allowed = left >= 1
             if len(self._left) >= MOST_CALLERS:
                 self._left.clear()
@@ -37,3 +41,12 @@ class Bucket(BaseThrottle):
 
     def wait(self) -> float:
         return self._wait
+
+
+class Seldom(Bucket):
+    """For what reaches people or strangers' servers: five at once, then six a minute."""
+
+    _left: ClassVar[dict[Any, tuple[float, float]]] = {}
+
+    def size(self) -> tuple[float, float]:
+        return 0.1, 5

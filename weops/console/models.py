@@ -56,8 +56,11 @@ class Preference(models.Model):
     """How one user reads the console. Empty: as the browser says, and the zone of the server."""
 
     user = models.OneToOneField(USER, models.CASCADE, primary_key=True, related_name="preference")
-    language = models.CharField(max_length=10, blank=True)
-    time_zone = models.CharField(max_length=64, blank=True)
+    language = models.CharField(_("language"), max_length=10, blank=True)
+    time_zone = models.CharField(_("time zone"), max_length=64, blank=True)
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("preferences"), _("preferences")
 
     def __str__(self) -> str:
         return f"{self.user}: {self.language or '-'}, {self.time_zone or '-'}"

@@ -44,6 +44,13 @@ def require(user: User | None, project: Project | int | None, *needed: Right) ->
 Row = TypeVar("Row", bound=models.Model)
 
 
+def note(row: models.Model, action: int, user: User | None, source: str, changed: Sequence[str] = ()) -> None:
+    """Puts into the history that the admin shows what was done to a row, by whom (None: the system, of which nothing is kept)."""
+    if user is not None:
+        message = f"Through {source}{': ' if changed else ''}{', '.join(changed)}."
+        LogEntry.objects.log_actions(user.pk, [row], action, message, single_object=True)
+
+
 class Definition(Generic[Row]):
     """The rules of one noun.
 
@@ -177,6 +184,4 @@ class Definition(Generic[Row]):
 
     def log(self, row: Row, action: int, user: User | None, source: str, changed: Sequence[str] = ()) -> None:
         """Into the history that the admin shows."""
-        if user is not None:
-            message = f"Through {source}{': ' if changed else ''}{', '.join(changed)}."
-            LogEntry.objects.log_actions(user.pk, [row], action, message, single_object=True)
+        note(row, action, user, source, changed)

@@ -161,7 +161,7 @@ def _channels(
 def create_ops_alarm_rule(call: Call) -> Any:
     spec = {"object_kind": ObjectKind.TASK, "level": Level.NORMAL, **_spec(call)}
     with named(_NAMES, "AlarmRuleName"):
-        rule = rules.create(call.user, call.project, rules.RuleSpec(**spec))
+        rule = rules.create(call.user, call.project, rules.RuleSpec(**spec), source="wedata")
     return {"AlarmRuleId": str(rule.pk)}
 
 
@@ -169,7 +169,7 @@ def create_ops_alarm_rule(call: Call) -> Any:
 def update_ops_alarm_rule(call: Call) -> Any:
     rule = _find(call)
     with named(_NAMES, "AlarmRuleName"):
-        rules.update(call.user, rule.pk, **_spec(call, rule))
+        rules.update(call.user, rule.pk, source="wedata", **_spec(call, rule))
     return {"Status": True}
 
 
@@ -177,7 +177,7 @@ def update_ops_alarm_rule(call: Call) -> Any:
 def delete_ops_alarm_rule(call: Call) -> Any:
     rule = _find(call)
     with named(_NAMES):
-        rules.delete(call.user, rule.pk)
+        rules.delete(call.user, rule.pk, source="wedata")
     return {"Status": True}
 
 

@@ -93,7 +93,7 @@ class ChannelAdmin(ScopedAdmin):
         channel = self.get_queryset(request).filter(pk=pk).first() if pk < 2**63 else None
         if channel is None:
             raise Http404(_("There is no such channel, or it is of a project that you cannot administer."))
-        if error := send_test_to(channel):
+        if error := send_test_to(channel, signed_in(request), "admin"):
             messages.error(request, f"{channel.name}: {error}")
         else:
             messages.success(request, _("%s: sent.") % channel.name)

@@ -91,11 +91,12 @@ class RuleAdmin(ScopedAdmin):
         form = RuleForm(user, project, rule, request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             if rule is None:
-                saved = rules.create(user, project, form.spec)
+                saved = rules.create(user, project, form.spec, source="admin")
             else:
                 saved = rules.update(
                     user,
                     rule.pk,
+                    source="admin",
                     **{name: getattr(form.spec, name) for name in form.spec.__dataclass_fields__},
                 )
             messages.success(request, _("Saved: %s") % form.sentence())
@@ -141,7 +142,7 @@ class RuleAdmin(ScopedAdmin):
         rule = self._visible(request, pk)
         if not self.has_change_permission(request, rule):
             raise PermissionDenied
-        for where, error in send_test(rule):
+        for where, error in send_test(rule, signed_in(request), "admin"):
             if error:
                 messages.error(request, f"{where}: {error}")
             else:

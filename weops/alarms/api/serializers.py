@@ -201,3 +201,11 @@ class AcknowledgedSerializer(serializers.Serializer):
     acknowledged = serializers.IntegerField(
         help_text="Those of them that nobody had acknowledged before, in projects where you may operate."
     )
+
+
+class TestedSerializer(serializers.Serializer):
+    """How a message that was tried went to one receiver."""
+
+    receiver = serializers.CharField(help_text="An address of e-mail, or the name of a channel.")
+    sent = serializers.BooleanField()
+    error = serializers.CharField(help_text="Why it was not sent.")

@@ -17,11 +17,17 @@ from weops.alarms.filters import MessageApiFilter
 from weops.alarms.groups import GroupSpec, specs_of
 from weops.alarms.models import Channel, Message, Rule
 from weops.alarms.rules import RuleSpec
+from weops.alarms.testing import send_test, send_test_to
 from weops.api.filtering import FormFilters
-from weops.api.views import Defined, Rows, read_body, user_of
+from weops.api.throttling import Bucket, Seldom
+from weops.api.views import SOURCE, Defined, Rows, read_body, user_of
 from weops.projects import access
 from weops.projects.access import Right
+from weops.projects.defining import require
 from weops.projects.models import Project
+
+# Messages that go out at once, to whatever address a rule names.
+SELDOM = [Bucket, Seldom]
 
 
 class _Alarms(Defined):
@@ -57,14 +63,22 @@ class AlarmRules(_Alarms):
 
     def make(self, values: dict[str, Any]) -> Rule:
         project = self._project(values)
-        return rules.create(user_of(self.request), project, RuleSpec(**_spec(values)))
+        return rules.create(user_of(self.request), project, RuleSpec(**_spec(values)), source=SOURCE)
 
     def change(self, row: Rule, values: dict[str, Any]) -> None:
         self._same_project(row, values)
-        rules.update(user_of(self.request), row.pk, **_spec(values))
+        rules.update(user_of(self.request), row.pk, source=SOURCE, **_spec(values))
 
     def remove(self, row: Rule) -> None:
-        rules.delete(user_of(self.request), row.pk)
+        rules.delete(user_of(self.request), row.pk, source=SOURCE)
+
+    @extend_schema(request=None, responses=shapes.TestedSerializer(many=True), filters=False)
+    @action(methods=["post"], detail=True, filter_backends=[], pagination_class=None, throttle_classes=SELDOM)
+    def test(self, request: Request, **kwargs: Any) -> Response:
+        """Sends a message to all receivers of the rule, now, and says how it went. Owners of tasks are not told."""
+        rule = self.get_object()
+        require(user_of(request), rule.project, Right.AUTHOR)
+        return Response(_tested(send_test(rule, user_of(request), SOURCE)))
 
 
 def _spec(values: dict[str, Any]) -> dict[str, Any]:
@@ -85,15 +99,30 @@ class AlarmChannels(_Alarms):
 
     def make(self, values: dict[str, Any]) -> Channel:
         project = self._project(values)
-        return channels.save(user_of(self.request), project, **values)
+        return channels.save(user_of(self.request), project, source=SOURCE, **values)
 
     def change(self, row: Channel, values: dict[str, Any]) -> None:
         self._same_project(row, values)
         present = {"name": row.name, "kind": row.kind, "enabled": row.enabled}
-        channels.save(user_of(self.request), row.project, channel=row, **{**present, **values})
+        changed = {**present, **values}
+        channels.save(user_of(self.request), row.project, channel=row, source=SOURCE, **changed)
 
     def remove(self, row: Channel) -> None:
-        channels.delete(user_of(self.request), row)
+        channels.delete(user_of(self.request), row, source=SOURCE)
+
+    @extend_schema(request=None, responses=shapes.TestedSerializer(many=True), filters=False)
+    @action(methods=["post"], detail=True, filter_backends=[], pagination_class=None, throttle_classes=SELDOM)
+    def test(self, request: Request, **kwargs: Any) -> Response:
+        """Sends a message to the channel, now, and says how it went."""
+        # With the address, which rows that are shown are read without.
+        channel = Channel.objects.select_related("project").get(pk=self.get_object().pk)
+        require(user_of(request), channel.project, Right.ADMINISTER)
+        return Response(_tested([(channel.name, send_test_to(channel, user_of(request), SOURCE))]))
+
+
+def _tested(found: list[tuple[str, str]]) -> Any:
+    rows = [{"receiver": where, "sent": not error, "error": error} for where, error in found]
+    return shapes.TestedSerializer(rows, many=True).data
 
 
 class AlarmMessages(Rows):

@@ -44,10 +44,13 @@ window.weops.graph = (() => {
       return address;
     }
 
+    ask() { return fetch(this.address(), { credentials: "same-origin", headers: { Accept: "application/json" } }); }
+    summary(graph) { return graph.note || `${graph.nodes.length} ${this.text.textNodes}`; }
+
     async load(anchor = null) {
       this.root.setAttribute("aria-busy", "true");
       try {
-        const answer = await fetch(this.address(), { credentials: "same-origin", headers: { Accept: "application/json" } });
+        const answer = await this.ask();
         if (!answer.ok) { throw new Error(`${answer.status}`); }
         const graph = await answer.json(), same = JSON.stringify(graph);
         if (same === this.last) { return; }
@@ -58,7 +61,7 @@ window.weops.graph = (() => {
         if (after) {
           this.x += (before.x - after.x) * this.scale; this.y += (before.y - after.y) * this.scale; this.move();
         } else if (first) { this.begin(); }
-        this.status.textContent = graph.note || `${graph.nodes.length} ${this.text.textNodes}`;
+        this.status.textContent = this.summary(graph);
       } catch (error) {
         this.status.textContent = `${this.text.textFailed} (${error.message})`;
         throw error;
@@ -263,6 +266,7 @@ window.weops.graph = (() => {
       const state = html("span", { class: `wo-badge wo-${look.tone}` });
       state.append(html("span", { "aria-hidden": "true" }, look.mark), ` ${look.text}`);
       this.card.replaceChildren(html("b", {}, node.title), state, facts);
+      if (node.why_not) { this.card.append(html("p", { class: node.root ? "wo-dim" : "wo-error" }, node.why_not)); }
       this.place(this.card, this.drawn.get(key).getBoundingClientRect());
     }
     offers(node) {
@@ -294,6 +298,12 @@ window.weops.graph = (() => {
       this.place(this.menu, this.drawn.get(key).getBoundingClientRect());
       this.menu.querySelector("[role=menuitem]").focus({ preventScroll: true });
     }
+    press(key) { this.choose(key); }
+    jump(key) {
+      const node = this.byKey.get(key);
+      const to = !node.locked && this.offers(node).find(([, , address]) => typeof address === "string");
+      if (to) { window.location.assign(to[2]); }
+    }
     hide() { this.card.hidden = true; this.menu.hidden = true; }
 
     // What people do
@@ -304,15 +314,19 @@ window.weops.graph = (() => {
         const key = keyOf(event);
         if (key && this.menu.hidden && event.pointerType !== "touch" && !this.dragged) { this.tell(key); }
       });
+      // Whatever brought the focus here, what is pressed next is about this node.
+      this.frame.addEventListener("focusin", (event) => {
+        const key = keyOf(event);
+        if (key && key !== this.selected) { this.select(key); }
+      });
       this.frame.addEventListener("pointerout", (event) => { if (keyOf(event)) { this.card.hidden = true; } });
       this.frame.addEventListener("contextmenu", (event) => {
         const key = keyOf(event);
         if (key) { event.preventDefault(); this.choose(key); }
       });
       this.frame.addEventListener("dblclick", (event) => {
-        const key = keyOf(event), node = key && this.byKey.get(key);
-        const to = node && !node.locked && this.offers(node).find(([, , address]) => typeof address === "string");
-        if (to) { window.location.assign(to[2]); }
+        const key = keyOf(event);
+        if (key) { this.jump(key); }
       });
       this.frame.addEventListener("pointerdown", (event) => {
         if (event.button !== 0) { return; }
@@ -334,7 +348,7 @@ window.weops.graph = (() => {
       this.search.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); this.find(true); } });
       this.root.querySelectorAll("select[data-layers]").forEach((select) => select.addEventListener("change", () => {
         this.opened = { up: new Set(), down: new Set() };
-        this.load(this.graph?.focus).catch(() => {});
+        this.load().then(() => this.begin(), () => {});
       }));
       const act = { in: () => this.zoom(1.25), out: () => this.zoom(0.8), fit: () => this.fit(), svg: () => window.weops.graphExport.svg(this), png: () => window.weops.graphExport.png(this) };
       this.root.querySelectorAll("[data-do]").forEach((button) => button.addEventListener("click", () => { if (this.graph) { act[button.dataset.do](); } }));
@@ -359,13 +373,16 @@ window.weops.graph = (() => {
       if (!this.pointers.delete(event.pointerId) || event.type === "pointercancel") { return; }
       if (this.dragged) { this.dragged = false; return; }
       const key = this.pressed?.closest?.(".wo-node")?.dataset.key, handle = this.pressed?.closest?.("[data-open]");
-      if (handle) { this.open(handle.dataset.open, key); } else if (key) { this.choose(key); } else { this.hide(); }
+      if (handle) { this.open(handle.dataset.open, key); } else if (key) { this.press(key); } else { this.hide(); }
     }
 
+    acts() {
+      return { "+": () => this.zoom(1.25), "=": () => this.zoom(1.25), "-": () => this.zoom(0.8), 0: () => this.fit(), "/": () => this.search.focus(),
+        Enter: () => this.choose(this.selected), " ": () => this.choose(this.selected), ContextMenu: () => this.choose(this.selected), Escape: () => this.hide() };
+    }
     key(event) {
       if (!this.graph) { return; }
-      const acts = { "+": () => this.zoom(1.25), "=": () => this.zoom(1.25), "-": () => this.zoom(0.8), 0: () => this.fit(), "/": () => this.search.focus(),
-        Enter: () => this.choose(this.selected), " ": () => this.choose(this.selected), ContextMenu: () => this.choose(this.selected), Escape: () => this.hide() };
+      const acts = this.acts();
       if (event.key.startsWith("Arrow")) {
         event.preventDefault();
         if (event.shiftKey && ["ArrowLeft", "ArrowRight"].includes(event.key)) { this.open(event.key === "ArrowLeft" ? "up" : "down", this.selected); return; }
@@ -383,7 +400,8 @@ window.weops.graph = (() => {
 
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll("[data-graph]").forEach((root) => {
-      const view = new View(root);
+      const Kind = root.closest("[data-picker]") ? window.weops.Picker : View;
+      const view = new Kind(root);
       root.wegraph = view;
       const near = new IntersectionObserver((seen) => {
         if (!seen.some((one) => one.isIntersecting)) { return; }
@@ -394,5 +412,5 @@ window.weops.graph = (() => {
       near.observe(root);
     });
   });
-  return { View };
+  return { View, draw };
 })();

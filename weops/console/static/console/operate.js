@@ -2,7 +2,7 @@
 "use strict";
 document.addEventListener("DOMContentLoaded", () => {
   const form = document.getElementById("wo-operate"), state = document.getElementById("wo-preview-state");
-  const PARTS = ["wo-preview", "wo-apply", "wo-candidates", "wo-picks", "wo-form-errors"];
+  const PARTS = ["wo-preview", "wo-apply", "wo-candidates", "wo-picks", "wo-parameters", "wo-form-errors"];
   const part = (id) => document.getElementById(id);
   const quick = () => part("wo-preview").dataset.quick === "1";
   let timer = 0, asking = null;
@@ -40,18 +40,23 @@ document.addEventListener("DOMContentLoaded", () => {
     });
     state.textContent = "";
     hold(false);
+    form.dispatchEvent(new Event("weops:previewed"));
   }
 
   function changed() {
     hold(true);
     window.clearTimeout(timer);
+    // An answer to what was asked before would undo what has just been ticked.
+    asking?.abort();
     if (quick()) { timer = window.setTimeout(preview, 400); } else { state.textContent = state.dataset.changed; }
   }
 
-  // The range means something only downstream.
+  // The range means something only downstream, the graph to pick from only for what is picked by hand.
   function relate() {
-    const scope = form.querySelector("[name=scope]:checked");
-    form.querySelectorAll("[data-needs=downstream]").forEach((box) => box.classList.toggle("wo-hidden", !scope || scope.value === "this"));
+    const scope = form.querySelector("[name=scope]:checked"), range = form.querySelector("[name=range], [name=downstream]");
+    const reaches = { downstream: range?.name === "downstream" || (scope && scope.value !== "this") };
+    reaches.chosen = reaches.downstream && range?.value === "chosen";
+    form.querySelectorAll("[data-needs]").forEach((box) => box.classList.toggle("wo-hidden", !reaches[box.dataset.needs]));
   }
 
   // A chosen name brings its value of today; the last line grows a new one.
@@ -68,7 +73,8 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 
   form.addEventListener("input", (event) => {
-    if (event.target.id === "wo-reason") { return; }
+    // What is searched for in the graph is no option.
+    if (event.target.id === "wo-reason" || event.target.closest("[data-graph]")) { return; }
     if (event.target.matches("[data-pairs] .wo-pair > :first-child")) { fill(event.target); }
     relate();
     changed();
