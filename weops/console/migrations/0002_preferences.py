@@ -17,8 +17,12 @@ class Migration(migrations.Migration):
             name='Preference',
             fields=[
                 ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='preference', serialize=False, to=settings.AUTH_USER_MODEL)),
-                ('language', models.CharField(blank=True, max_length=10)),
-                ('time_zone', models.CharField(blank=True, max_length=64)),
+                ('language', models.CharField(blank=True, max_length=10, verbose_name='language')),
+                ('time_zone', models.CharField(blank=True, max_length=64, verbose_name='time zone')),
             ],
+            options={
+                'verbose_name': 'preferences',
+                'verbose_name_plural': 'preferences',
+            },
         ),
     ]
