@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import models
 from django.utils.translation import gettext as _
@@ -22,6 +23,8 @@ from instances.models.definition import parameter_layers
 from instances.runners import branch, registry, settings_schema
 from instances.runners.branch import BranchRunner
 from instances.runners.settings_schema import of_setting, setting_of
+from weops.projects import access
+from weops.projects.access import Right
 
 # Fields of a Schedule that have another name as a column of Task.
 SCHEDULE_COLUMNS = {"cycle": "cycle_type", "calendar_dates": "calendar"}
@@ -36,10 +39,11 @@ Faults = dict[str, list[str]]
 Fault = tuple[str, str]
 
 
-def faults(task: Task, dependencies: Iterable[Dependency]) -> Faults:
+def faults(task: Task, dependencies: Iterable[Dependency], reader: User | None = None) -> Faults:
     """Everything that is wrong: column of Task (or `dependencies`) -> messages. Empty if it can be scheduled.
 
-    `dependencies` are the task's own, saved or not. A task that was never saved has no secrets to check yet.
+    `dependencies` are the task's own, saved or not. A task that was never saved has no secrets to check yet. Tasks of other
+    projects are named only to a `reader` who sees them; others are told their numbers.
     """
     found: defaultdict[str, list[str]] = defaultdict(list)
     try:
@@ -51,6 +55,7 @@ def faults(task: Task, dependencies: Iterable[Dependency]) -> Faults:
     dependencies = list(dependencies)
     checks: list[Callable[[Task], Iterator[Fault]]] = [
         *_CHECKS,
+        partial(_dependents, reader=reader),
         partial(_parameters, dependencies=dependencies),
     ]
     for check in checks:
@@ -58,11 +63,20 @@ def faults(task: Task, dependencies: Iterable[Dependency]) -> Faults:
             # A column that is malformed already needs no second opinion.
             if message not in found[column]:
                 found[column].append(message)
-    found["dependencies"] += dependency_faults(task, dependencies)
+    found["dependencies"] += dependency_faults(task, dependencies, reader)
     return {column: messages for column, messages in found.items() if messages}
 
 
-def dependency_faults(task: Task, dependencies: list[Dependency]) -> list[str]:
+def _name(other: Task, task: Task, reader: User | None) -> str:
+    """How a message about `task` calls another one."""
+    project_id = other.workflow.project_id
+    seen = reader is not None and Right.VIEW in access.rights(reader, project_id)
+    if seen or project_id == task.workflow.project_id:
+        return other.name
+    return _("Task #%(id)d of another project") % {"id": other.pk}
+
+
+def dependency_faults(task: Task, dependencies: list[Dependency], reader: User | None = None) -> list[str]:
     """What is wrong with what `task` waits for: a scope that cycles do not have, offsets, a pair twice, a circle."""
     wrong = list(inner_tasks.dependency_faults(task, dependencies))
     seen: set[int] = set()
@@ -76,19 +90,21 @@ def dependency_faults(task: Task, dependencies: list[Dependency]) -> list[str]:
             continue
         if upstream.pk in seen:
             message = _("%(task)s is listed twice; keep one line, with the scope that covers both.")
-            wrong.append(message % {"task": upstream.name})
+            wrong.append(message % {"task": _name(upstream, task, reader)})
         seen.add(upstream.pk)
         if not upstream.allow_downstream and task.for_each_id is None:
             message = _(
                 "%(task)s does not allow other tasks to depend on it; "
                 "ask its owner to switch that on, or remove the line."
             )
-            wrong.append(message % {"task": upstream.name})
-        wrong += _scope_faults(task, dependency)
-        if problem := bad_parent_problem(dependency.bad_parents, dependency.parent_timeout):
-            wrong.append(f"{upstream.name}: {problem}")
+            wrong.append(message % {"task": _name(upstream, task, reader)})
+        problems = (
+            _scope_problem(dependency, task, upstream),
+            bad_parent_problem(dependency.bad_parents, dependency.parent_timeout),
+        )
+        wrong += [f"{_name(upstream, task, reader)}: {problem}" for problem in problems if problem]
     if task.pk is not None:
-        wrong += _circles(task, seen - {task.pk})
+        wrong += _circles(task, seen - {task.pk}, reader)
     return wrong
 
 
@@ -107,19 +123,12 @@ def bad_parent_problem(chosen: Collection[str], minutes: int | None) -> str:
     return ""
 
 
-def _scope_faults(task: Task, dependency: Dependency) -> Iterator[str]:
-    upstream = dependency.upstream
-    message = _scope_problem(dependency, task, upstream)
-    if message:
-        yield f"{upstream.name}: {message}"
-
-
 def _scope_problem(dependency: Dependency, task: Task, upstream: Task) -> str:
     cycles = Cycle(task.cycle_type), Cycle(upstream.cycle_type)
     return scopes.problem(dependency.scope, *cycles, dependency.offsets)
 
 
-def _circles(task: Task, upstreams: set[int]) -> Iterator[str]:
+def _circles(task: Task, upstreams: set[int], reader: User | None) -> Iterator[str]:
     """A circle that the task's own rows close; all other rows are read in one query."""
     waits: defaultdict[int, set[int]] = defaultdict(set)
     for downstream, upstream in Dependency.objects.exclude(task=task).values_list("task_id", "upstream_id"):
@@ -127,8 +136,8 @@ def _circles(task: Task, upstreams: set[int]) -> Iterator[str]:
     waits[task.pk] = upstreams
     circle = scopes.find_cycle(waits, start=task.pk)
     if circle:
-        names = Task.objects.in_bulk(circle)
-        path = " -> ".join(names[pk].name if pk in names else task.name for pk in circle)
+        names = Task.objects.select_related("workflow").in_bulk(circle)
+        path = " -> ".join(_name(names[pk], task, reader) if pk in names else task.name for pk in circle)
         message = _(
             "These tasks would wait for one another in a circle: %(path)s. Remove one of these dependencies."
         )
@@ -148,18 +157,21 @@ def _schedule(task: Task) -> Iterator[Fault]:
         yield "calendar", _("Choose the calendar whose dates count, or clear the calendar mode.")
 
 
-def _dependents(task: Task) -> Iterator[Fault]:
+def _dependents(task: Task, reader: User | None) -> Iterator[Fault]:
     """Tasks that wait for this one in a way that its cycle no longer offers; those offline are checked at their submit."""
     if task.pk is None:
         return
     waiting = Dependency.objects.filter(upstream_id=task.pk).exclude(scope="")
     waiting = (
-        waiting.exclude(task__status=TaskStatus.OFFLINE).select_related("task").order_by("task__name", "pk")
+        waiting.exclude(task__status=TaskStatus.OFFLINE)
+        .select_related("task__workflow")
+        .order_by("task__name", "pk")
     )
     broken = [row for row in waiting if _scope_problem(row, row.task, task)]
     if broken:
         named = listed_plainly(
-            f"{row.task.name} ({row.task.cycle_type}, {row.scope})" for row in broken[:MOST_NAMED]
+            f"{_name(row.task, task, reader)} ({row.task.cycle_type}, {row.scope})"
+            for row in broken[:MOST_NAMED]
         )
         if len(broken) > MOST_NAMED:
             more = len(broken) - MOST_NAMED
@@ -344,7 +356,6 @@ def _value_faults(name: str, value: Any, names: Mapping[str, Any]) -> Iterator[s
 
 _CHECKS: tuple[Callable[[Task], Iterator[Fault]], ...] = (
     _schedule,
-    _dependents,
     _durations,
     _belongings,
     _runner,

@@ -45,21 +45,24 @@ _BY_DEFAULT: dict[str, Any] = {
 _NO_NEW_VERSION = {"owner", "generation_error"}
 
 
-def validate(task: Task, dependencies: Iterable[Dependency] | None = None) -> None:
+def validate(
+    task: Task, dependencies: Iterable[Dependency] | None = None, *, reader: User | None = None
+) -> None:
     """Raises ValidationError (column of Task, or `dependencies` -> messages) unless it can be scheduled.
 
     `dependencies` are those the task shall have, saved or not; by default those it has. The answer about
-    circles is final only in a transaction that holds `lock_dependencies`.
+    circles is final only in a transaction that holds `lock_dependencies`. `reader`: as in `faults`.
     """
     if dependencies is None:
-        dependencies = task.dependencies.select_related("upstream") if task.pk is not None else ()
-    if wrong := faults(task, dependencies):
+        saved = task.pk is not None
+        dependencies = task.dependencies.select_related("upstream__workflow") if saved else ()
+    if wrong := faults(task, dependencies, reader):
         raise ValidationError({column: list(messages) for column, messages in wrong.items()})
 
 
-def validate_whole(task: Task) -> None:
+def validate_whole(task: Task, *, reader: User | None = None) -> None:
     """The same of all that a submit of the saved `task` needs: its inner tasks, the tasks that a branch chooses from."""
-    validate(task)
+    validate(task, reader=reader)
     if wrong := whole_faults(task):
         raise ValidationError(wrong)
 
@@ -88,7 +91,7 @@ def submit(
     """
     lock_dependencies()
     row = locked([task.pk]).get()
-    validate_whole(row)
+    validate_whole(row, reader=user)
     before = image(row)
     version = enact(row, user, note, now or timezone.now(), since)
     asked = Asked(user, source, note)

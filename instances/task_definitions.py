@@ -110,7 +110,7 @@ class _Tasks(Definition[Task]):
         if task.workflow_id is None:
             raise ValidationError({"workflow": _("Choose a workflow.")})
         require(user, self.project_of(task), self.right)
-        self._keep(task, self._read(task, given, user))
+        self._keep(task, self._read(task, given, user), user)
         self.log(task, ADDITION, user, source)
         if submit:
             definitions.submit(task, user=user, note=note, source=source)  # type: ignore[arg-type]
@@ -136,7 +136,7 @@ class _Tasks(Definition[Task]):
         columns, given = self._split(values)
         changed = [*self.set(row, columns, user), *given]
         require(user, self.project_of(row), self.right)
-        self._keep(row, self._read(row, given, user))
+        self._keep(row, self._read(row, given, user), user)
         if changed:
             self.log(row, CHANGE, user, source, changed)
         if submit:
@@ -211,9 +211,9 @@ class _Tasks(Definition[Task]):
                 raise ValidationError(str(error)) from None
         return row
 
-    def _keep(self, task: Task, parts: _Parts) -> None:
+    def _keep(self, task: Task, parts: _Parts, user: User | None) -> None:
         """Judges the whole and saves it."""
-        self._judge(task, parts)
+        self._judge(task, parts, user)
         self.save(task)
         if parts.secrets is not None:
             task.secrets.set(parts.secrets)
@@ -225,11 +225,11 @@ class _Tasks(Definition[Task]):
                     row.task = task
                     row.save()
 
-    def _judge(self, task: Task, parts: _Parts) -> None:
+    def _judge(self, task: Task, parts: _Parts, user: User | None) -> None:
         wrong: dict[str, list[str]] = {}
         rows = parts.rows.get("dependencies")
         try:
-            definitions.validate(task, rows if rows is not None or task.pk else [])
+            definitions.validate(task, rows if rows is not None or task.pk else [], reader=user)
         except ValidationError as error:
             wrong = error.message_dict
             if parts.secrets is not None:

@@ -133,7 +133,7 @@ class TestDependencies:
             make.depend(task, upstream, scope, offsets)
 
     def test_a_downstream_that_changes_its_cycle(self, task: Task) -> None:
-        make.depend(task, make.make_task(name="daily"), "RANGE_DAY", "-1,0")
+        make.depend(task, make.make_task(task.workflow, name="daily"), "RANGE_DAY", "-1,0")
         make.submit(task)
         Task.objects.filter(pk=task.pk).update(cycle_type="CRONTAB", crontab="0 2 * * *")
         make.submit(task)
@@ -170,7 +170,8 @@ class TestDependencies:
         assert "orderly" in refused(task, [Dependency(task=task, upstream=task)])["dependencies"][0]
 
     def test_a_circle_is_named(self, db: None) -> None:
-        a, b, c = (make.make_task(name=name) for name in "abc")
+        workflow = make.make_workflow()
+        a, b, c = (make.make_task(workflow, name=name) for name in "abc")
         make.depend(a, b)
         make.depend(b, c)
         [message] = refused(c, [Dependency(task=c, upstream=a)])["dependencies"]

@@ -14,6 +14,7 @@ from instances.record_filters import visible_records
 from tests import factories as make
 from tests.admin.conftest import _quick
 from tests.api.conftest import _no_limit, api, world
+from weops.projects.defining import InUse
 from weops.projects.definitions import PROJECTS, SECRETS
 from weops.projects.models import Project, Secret
 
@@ -124,3 +125,28 @@ def test_a_write_without_a_record_is_no_write(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(RuntimeError):
         SECRETS.create({"project": make.make_project(), "name": "AUDITED", "value": VALUE}, user=None)
     assert not Secret.objects.filter(name="AUDITED").exists()
+
+
+def test_one_that_tasks_get_is_not_deleted(world: SimpleNamespace, api: Any) -> None:
+    """Neither over REST nor in the admin, nor by whom ever: its tasks would fail. Who may delete it is told which they are."""
+    project, task = world.ours.project, world.ours.task
+    secret = make.make_secret(project, "USED", VALUE)
+    task.secrets.add(secret)
+    client, petra = Client(), api(make.PETRA)
+    client.force_login(world.cast[make.PETRA])
+    address = f"/api/v1/secrets/{secret.pk}/"
+    refused = petra.delete(address)
+    assert (refused.status_code, refused.json()["code"]) == (409, "in_use")
+    assert "these tasks get it: ours_task" in refused.json()["detail"]
+    where = reverse("admin:projects_secret_delete", args=(secret.pk,))
+    assert client.post(where, {"post": "yes"}).status_code == 403
+    with pytest.raises(InUse, match="ours_task"):
+        SECRETS.delete(secret, user=None)
+    page = client.get(reverse("admin:projects_secret_change", args=(secret.pk,))).content.decode()
+    assert reverse("admin:instances_task_change", args=(task.pk,)) in page
+    assert where not in page
+    # Of a data source, too.
+    source = petra.delete(f"/api/v1/secrets/{world.ours.source.url_id}/")
+    assert f"data sources use it: {world.ours.source.name}" in source.json()["detail"]
+    task.secrets.clear()
+    assert petra.delete(address).status_code == 204

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from django.db.models import F, Q
+
 from instances.language import gettext, listed_plainly
 from instances.models import Dependency
 
@@ -13,11 +15,13 @@ class UnknownTasks(LookupError):
 def ids_of(branch_id: int, names: Sequence[str], all_names: Sequence[str] = ()) -> list[int]:
     """Ids of the tasks called `names` that wait for the task `branch_id`. Raises UnknownTasks if one of `names` or
     `all_names` is none of them."""
-    waiting = list(
-        Dependency.objects.filter(upstream=branch_id).values_list("task_id", "task__name").distinct()
+    rows = Dependency.objects.filter(upstream=branch_id).annotate(
+        own=Q(task__workflow__project=F("upstream__workflow__project"))
     )
-    known = {name for _, name in waiting}
-    if missing := sorted({*names, *all_names} - known):
+    waiting = list(rows.values_list("task_id", "task__name", "own").distinct())
+    if missing := sorted({*names, *all_names} - {name for _, name, _ in waiting}):
+        # Who reads this sees the branch; tasks of other projects are for those who see them.
+        known = {name for _, name, own in waiting if own}
         message = gettext(
             "no task called %(names)s waits for this branch; %(known)s do: "
             "correct the names, or let them depend on it"
@@ -28,4 +32,4 @@ def ids_of(branch_id: int, names: Sequence[str], all_names: Sequence[str] = ()) 
         }
         raise UnknownTasks(message % names_of)
     wanted = set(names)
-    return sorted({task_id for task_id, name in waiting if name in wanted})
+    return sorted({task_id for task_id, name, _ in waiting if name in wanted})

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from rest_framework.test import APIClient
 
 from events.models import Emitter, Listener
+from instances.engine import branching
 from tests import factories
 from tests.events.scene import make_event
-from tests.factories import SUSAN, VERA
+from tests.factories import DANA, SUSAN, VERA
 
 Api = Callable[..., APIClient]
 
@@ -27,6 +29,46 @@ def test_what_a_task_waits_for_and_fires_elsewhere(world: SimpleNamespace, api: 
         assert shown.status_code == 200
         assert "hidden_" not in shown.content.decode()
         assert "hidden_upstream" in api(SUSAN).get(address).content.decode()
+
+
+def test_a_circle_through_another_project(world: SimpleNamespace, api: Api) -> None:
+    task, other = world.ours.task, factories.make_task(world.ours.workflow, name="own_other")
+    hidden = factories.make_task(factories.make_workflow(), name="hidden_between")
+    factories.depend(hidden, task)
+    factories.depend(other, hidden)
+    closing = {"dependencies": [{"upstream": other.pk}]}
+    told = {name: api(name).patch(f"/api/v1/tasks/{task.pk}/", closing) for name in (DANA, SUSAN)}
+    assert {answer.status_code for answer in told.values()} == {400}
+    unseen = f"Task #{hidden.pk} of another project"
+    assert f"ours_task -> own_other -> {unseen} -> ours_task" in told[DANA].json()["detail"]
+    assert "ours_task -> own_other -> hidden_between -> ours_task" in told[SUSAN].json()["detail"]
+
+
+def test_what_waits_for_a_task_elsewhere(world: SimpleNamespace, api: Api) -> None:
+    task = world.ours.task
+    hidden = factories.make_task(factories.make_workflow(), name="hidden_child", cycle_type="DAY")
+    factories.depend(hidden, task, scope="LIST_DAY", offsets="-1")
+    factories.submit(hidden)
+    told = {
+        name: api(name).patch(f"/api/v1/tasks/{task.pk}/", {"cycle_type": "ONEOFF"}) for name in (DANA, SUSAN)
+    }
+    assert {answer.status_code for answer in told.values()} == {400}
+    assert "hidden_" not in told[DANA].content.decode()
+    assert f"Task #{hidden.pk} of another project" in told[DANA].content.decode()
+    assert "hidden_child" in told[SUSAN].content.decode()
+
+
+def test_a_branch_that_tasks_elsewhere_wait_for(world: SimpleNamespace) -> None:
+    branch = factories.make_task(world.ours.workflow, name="branch")
+    hidden = factories.make_task(factories.make_workflow(), name="hidden_way")
+    for task in (hidden, factories.make_task(world.ours.workflow, name="own_way")):
+        factories.depend(task, branch)
+    # One that is known by its name may be named: who writes the branch has seen it.
+    assert branching.ids_of(branch.pk, ["hidden_way"]) == [hidden.pk]
+    with pytest.raises(branching.UnknownTasks) as caught:
+        branching.ids_of(branch.pk, ["no_way"])
+    assert "own_way" in str(caught.value)
+    assert "hidden_" not in str(caught.value)
 
 
 def test_what_a_version_waited_for(world: SimpleNamespace, api: Api) -> None:

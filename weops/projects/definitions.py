@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 MOST_DATES = 5_000
+# Of what holds on to a row, so many are named.
+MOST_NAMED = 10
 
 
 def _ran(**columns: Any) -> bool:
@@ -151,6 +153,25 @@ class _Secrets(Definition[Secret]):
                 raise ValidationError({"value": error.messages}) from None
             changed.append("value")
         return changed
+
+    def held(self, row: Secret) -> str:
+        """Without it they would fail at their next run. They are of the secret's own project, as is who may delete it."""
+        tasks = apps.get_model("instances", "Task").objects.filter(
+            secrets=row, workflow__project=row.project_id
+        )
+        names = list(tasks.order_by("name").values_list("name", flat=True)[: MOST_NAMED + 1])
+        if names:
+            named = ", ".join([*names[:MOST_NAMED], *(["…"] if len(names) > MOST_NAMED else [])])
+            return _("these tasks get it: %(names)s") % {"names": named}
+        if apps.get_model("instances", "Task").secrets.through.objects.filter(secret=row).exists():
+            return _("tasks get it")
+        sources = list(row.data_sources.order_by("name").values_list("name", flat=True)[:MOST_NAMED])
+        return _("data sources use it: %(names)s") % {"names": ", ".join(sources)} if sources else ""
+
+    def check_unused(self, row: Secret) -> None:
+        # A task that gets it right now waits for this, and then finds it gone.
+        Secret.objects.select_for_update(of=("self",)).filter(pk=row.pk).first()
+        super().check_unused(row)
 
     def save(self, row: Secret) -> None:
         if not row.ciphertext:
