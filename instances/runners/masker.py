@@ -18,6 +18,8 @@ _MIN_DERIVED = 8  # lines and base64 pieces shorter than this match by chance
 _WRAPS_FROM = 60  # base64 tools break lines at 64 or 76 characters
 _PERCENT = re.compile("%[0-9A-F]{2}")
 _LINE_END = b"(?:\\r?\\n)?"
+_HEAD = 24  # characters of a long base64 form that the pattern looks for; the rest is compared line by line
+_ONE_LINE = re.compile(rb"[^\r\n]+")
 
 
 class Masker:
@@ -32,14 +34,19 @@ class Masker:
         self._wrapped = sorted(encoded, key=lambda needle: (-len(needle), needle))
         self._longest_wrapped = max(map(len, self._wrapped), default=0)
         patterns = [
-            _wrappable(needle) if needle in encoded else re.escape(needle) for needle in self._needles
+            _wrappable(needle[:_HEAD]) if needle in encoded else re.escape(needle) for needle in self._needles
         ]
-        self._pattern = re.compile(b"|".join(patterns)) if needles else None
+        whole = [re.escape(needle) for needle in self._needles if needle not in encoded]
+        self._heads = {needle[:_HEAD] for needle in encoded}
+        # No groups: they cost it the quick search for a first character.
+        self._pattern = re.compile(b"|".join(patterns)) if patterns else None
+        self._whole = re.compile(b"|".join(whole)) if whole else None
         self._pending = b""
 
     def mask(self, data: bytes) -> bytes:
         """A whole text at once."""
-        return self._pattern.sub(MASK, data) if self._pattern else data
+        done, position = self._masked(data, len(data))
+        return b"".join((*done, data[position:]))
 
     def mask_text(self, text: str) -> str:
         if self._pattern is None:
@@ -52,18 +59,37 @@ class Masker:
             return data
         data = self._pending + data
         hold = len(data) - self._partial_end(data)
-        done: list[bytes] = []
-        position = 0
-        for match in self._pattern.finditer(data):
-            # A match inside the held part may be the start of a longer secret: decide when more is known.
-            if match.start() >= hold:
-                break
-            done += (data[position : match.start()], MASK)
-            position = match.end()
+        # A match inside the held part may be the start of a longer secret: decide when more is known.
+        done, position = self._masked(data, hold)
         hold = max(hold, position)
         done.append(data[position:hold])
         self._pending = data[hold:]
         return b"".join(done)
+
+    def _masked(self, data: bytes, stop: int) -> tuple[list[bytes], int]:
+        """Pieces of `data` with every secret that begins before `stop` replaced, and where the last of them ends."""
+        done: list[bytes] = []
+        position = 0
+        for start, end in self._found(data):
+            if start >= stop:
+                break
+            done += (data[position:start], MASK)
+            position = end
+        return done, position
+
+    def _found(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """(start, end) of the secrets in it, the leftmost first, of those that begin together the longest."""
+        position = 0
+        while self._pattern and (match := self._pattern.search(data, position)):
+            start, end = match.span()
+            if match[0].translate(None, b"\r\n") in self._heads:
+                # Only the head of a long form is known to be there.
+                end = max((_wrapped_end(needle, data, start) for needle in self._wrapped), default=-1)
+                if end < 0 and self._whole and (whole := self._whole.match(data, start)):
+                    end = whole.end()
+            if end > start:
+                yield start, end
+            position = max(end, start + 1)
 
     def take_pending(self) -> bytes:
         """What is held back, raw, for a caller that goes on by other means."""
@@ -159,6 +185,23 @@ def _long_base64(secret: str) -> Iterator[bytes]:
 
 def _wrappable(needle: bytes) -> bytes:
     return _LINE_END.join(re.escape(needle[place : place + 1]) for place in range(len(needle)))
+
+
+def _wrapped_end(needle: bytes, data: bytes, start: int) -> int:
+    """Where `needle`, which may be broken into lines, ends if it begins at `start`; -1 if it does not."""
+    known = 0
+    position = start
+    while line := _ONE_LINE.match(data, position):
+        piece = needle[known : known + line.end() - position]
+        if not data.startswith(piece, position):
+            return -1
+        known += len(piece)
+        position += len(piece)
+        if known == len(needle):
+            return position
+        # One line end, as a tool that breaks lines writes it.
+        position += 1 + data.startswith(b"\r\n", position)
+    return -1
 
 
 def _base64_forms(raw: bytes) -> Iterator[bytes]:

@@ -114,3 +114,18 @@ def test_base64_in_lines_however_it_is_cut(before, width, end, sizes):
     masked = feed(Masker([LONG]), [*pieces, rest]).decode()
     assert masked == Masker([LONG]).mask_text(text)
     assert len(masked.replace("***", "").strip()) <= 12, "what does not depend on the secret alone"
+
+
+def test_the_longer_of_two_that_begin_alike_and_neither_when_only_the_start_is_there():
+    """The pattern knows only the head of a long base64 form: what follows decides."""
+    longer = LONG + "abcdefghi"
+    encoded = base64.b64encode(longer.encode()).decode()
+    masker = Masker([LONG, longer])
+    assert masker.mask_text(f"<{encoded}>") == "<***>"
+    short = base64.b64encode(LONG.encode()).decode()
+    assert masker.mask_text(f"<{short}!") == "<***!"
+    broken = f"<{encoded[:100]}\n{encoded[100:]}>"
+    assert masker.mask_text(broken) == "<***>"
+    other = encoded[:60] + "A" * 60
+    assert masker.mask_text(f"<{other}>") == f"<{other}>"
+    assert Masker([LONG, encoded[:40]]).mask_text(f"<{other}>") == f"<***{other[40:]}>"
