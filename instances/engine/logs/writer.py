@@ -21,6 +21,8 @@ FLUSH_SECONDS = 0.3
 MANY_PIECES = 100
 # Bytes that wait in memory for the database, over all runs of a worker; beyond that, children wait on their pipes.
 MOST_BUFFERED = 16 * 2**20
+# Ended logs that wait for the sealer, so that a worker with more runs than it can seal does not grow.
+MOST_TO_SEAL = 1_000
 # Characters of one chunk.
 CHUNK = 256 * 1024
 
@@ -213,7 +215,8 @@ class LogWriter:
                 self._open.pop(entry.execution_id, None)
             self._changed.notify_all()
         for entry in done:
-            if entry.has_chunks and not entry.handed_on:
+            # What comes faster than it can be sealed stays in chunks, and maintenance seals it.
+            if entry.has_chunks and not entry.handed_on and self._to_seal.qsize() < MOST_TO_SEAL:
                 self._to_seal.put(entry.execution_id)
 
     def _headed(self, batch: list[tuple[_Open, str, bool]]) -> list[tuple[_Open, str, bool]]:
@@ -276,5 +279,7 @@ class LogWriter:
                 seal(execution_id)
             except Exception as error:  # storages raise errors of their own; the chunks stay until one works
                 log.warning("log of execution %d is not sealed yet: %s", execution_id, error)
-            finally:
                 connection.close()
+            finally:
+                if self._to_seal.empty():
+                    connection.close()
