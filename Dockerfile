@@ -5,6 +5,7 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     MALLOC_ARENA_MAX=2 \
+    GLIBC_TUNABLES=glibc.malloc.tcache_count=0 \
     DJANGO_SETTINGS_MODULE=weops.settings \
     WEOPS_HOME=/var/lib/weops
 

@@ -32,7 +32,7 @@ from instances.models import Execution, Instance, Lease, StateChange, Task, Work
 from tests import factories
 from weops import env
 from weops.celery import app, group_queue
-from weops.embedded.processes import launcher
+from weops.embedded.processes import allocator, launcher
 from weops.projects.models import ResourceGroup
 
 T = TypeVar("T")
@@ -163,7 +163,7 @@ class Stack:
             "WEOPS_ENCRYPTION_KEYS": ",".join(settings.WEOPS_ENCRYPTION_KEYS),
             "DJANGO_SETTINGS_MODULE": "weops.settings",
             "TMPDIR": str(self.temporary),
-            "MALLOC_ARENA_MAX": "2",
+            **allocator(),
         }
 
     def __enter__(self) -> Self:

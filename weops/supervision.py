@@ -78,8 +78,7 @@ def environment(project: Path) -> dict[str, str]:
         "WEOPS_PROJECT": str(project),
         "WEOPS_PYTHON": sys.executable,
         "WEOPS_LAUNCH": str(processes.LAUNCH),
-        # Many threads with an arena each keep much more memory than they use.
-        "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2"),
+        **processes.allocator(),
     }
 
 

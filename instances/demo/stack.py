@@ -13,7 +13,7 @@ from pathlib import Path
 from django.conf import settings
 
 from instances.demo import DemoError
-from weops.embedded.processes import launcher
+from weops.embedded.processes import allocator, launcher
 
 STOP_SECONDS = 25.0
 _THREADS = 8
@@ -62,7 +62,7 @@ def _start(name: str, command: list[str], log: Path) -> Program:
                 *command,
             ],
             cwd=settings.BASE_DIR,
-            env={**os.environ, "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")},
+            env=os.environ | allocator(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -13,6 +13,7 @@ from django.db import connection
 
 from instances.engine import lifecycle, logs, maintenance
 from instances.engine.logs import LogWriter
+from instances.engine.logs import writer as writing
 from instances.models import Execution, Instance, LogChunk, StateChange
 from tests.engine import harness
 from tests.engine.harness import JANUARY, _django_db_helper, due, good, started
@@ -158,6 +159,21 @@ class TestSealing:
         assert maintenance.seal_left_logs() == 0
         assert sealed_text(running.execution_id) == "begin\n[weops] 2013-01-01 00:00:00 UTC  succeeded\n"
         assert not LogChunk.objects.exists()
+
+    def test_what_comes_faster_than_it_is_sealed_stays_in_chunks(
+        self, running: Any, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(writing, "MOST_TO_SEAL", 0)
+        sink = writer.sink(running.execution_id)
+        sink.write("output", b"begin\n")
+        harness.until(lambda: LogChunk.objects.exists())
+        sink.close()
+        writer.stop()
+        assert LogChunk.objects.exists()
+        lifecycle.finish([good(running)])
+        Execution.objects.update(run_started_at=JANUARY, run_ended_at=JANUARY, ended_at=JANUARY)
+        assert maintenance.seal_left_logs() == 1
+        assert sealed_text(running.execution_id) == "begin\n"
 
     def test_the_ending_of_a_lost_run_comes_soon(self, running: Any) -> None:
         put(running.execution_id, "begin\n")

@@ -118,3 +118,10 @@ def _alive(process: psutil.Process) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except _GONE:
         return False
+
+
+def allocator() -> dict[str, str]:
+    """What a process of many threads wants of glibc's malloc: an arena and a cache for each thread keep much more memory than
+    is used, and grow for hours (benchmarks/children.py). What is set already stays."""
+    wanted = {"MALLOC_ARENA_MAX": "2", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
