@@ -259,7 +259,46 @@ def changes(before: Any, after: Any) -> list[tuple[str, str, str]]:
     if not isinstance(before, dict) or not isinstance(after, dict):
         return []
     names = [name for name in after if before.get(name) != after[name]]
-    return [(name.replace("_", " "), _shown(before.get(name)), _shown(after[name])) for name in names]
+    return [(_column(name), _shown(before.get(name)), _shown(after[name])) for name in names]
+
+
+# What an image of an instance holds, in words.
+_COLUMNS: dict[str, Any] = {
+    "state": _("state"),
+    "life_round": _("life round"),
+    "tries": _("tries"),
+    "total_runs": _("total runs"),
+    "run_type": _("run type"),
+    "not_before": _("not before"),
+    "wait_since": _("wait since"),
+    "wait_deadline": _("wait deadline"),
+    "ready_since": _("ready since"),
+    "start_time": _("start time"),
+    "end_time": _("end time"),
+    "error_code": _("error code"),
+    "error_message": _("error message"),
+    "execution_id": _("execution id"),
+    "version_id": _("version id"),
+    "overrides": _("overrides"),
+    "application_parameters": _("application parameters"),
+    "self_dependency": _("self dependency"),
+    "lane": _("lane"),
+    "lane_limit": _("lane limit"),
+    "plan_id": _("plan id"),
+    "resource_group_id": _("resource group id"),
+    "priority": _("priority"),
+    "frozen_at": _("frozen at"),
+    "thaw_at": _("thaw at"),
+    "pending_upstream": _("pending upstream"),
+    "open": _("open"),
+    "waived": _("waived"),
+    "excused": _("excused"),
+    "at": _("at"),
+}
+
+
+def _column(name: str) -> str:
+    return str(_COLUMNS.get(name, name.replace("_", " ")))
 
 
 def _shown(value: Any) -> str:
