@@ -28,6 +28,8 @@ from weops.projects.access import Right
 
 # Fields of a Schedule that have another name as a column of Task.
 SCHEDULE_COLUMNS = {"cycle": "cycle_type", "calendar_dates": "calendar"}
+# Bytes of a task's code: each version keeps it, and each execution as it ran.
+MOST_CODE = 1024 * 1024
 # Tasks that a message names.
 MOST_NAMED = 5
 _LAYERS = ("project", "workflow", "task")
@@ -142,6 +144,15 @@ def _circles(task: Task, upstreams: set[int], reader: User | None) -> Iterator[s
             "These tasks would wait for one another in a circle: %(path)s. Remove one of these dependencies."
         )
         yield message % {"path": path}
+
+
+def _code(task: Task) -> Iterator[Fault]:
+    size = len(task.code.encode())
+    if size > MOST_CODE:
+        message = _(
+            "The code has %(size)s bytes; %(most)s are the most. Keep large data in files, and let the code read them."
+        )
+        yield "code", message % {"size": f"{size:,}", "most": f"{MOST_CODE:,}"}
 
 
 def _schedule(task: Task) -> Iterator[Fault]:
@@ -355,6 +366,7 @@ def _value_faults(name: str, value: Any, names: Mapping[str, Any]) -> Iterator[s
 
 
 _CHECKS: tuple[Callable[[Task], Iterator[Fault]], ...] = (
+    _code,
     _schedule,
     _durations,
     _belongings,

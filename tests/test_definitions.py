@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 
 from instances import definitions
+from instances.definition_rules import MOST_CODE
 from instances.engine.states import TaskStatus
 from instances.models import Dependency, OperationRecord, Task, TaskVersion
 from tests import factories as make
@@ -34,6 +35,8 @@ def task(db: None) -> Task:
 class TestRules:
     def test_a_good_task_passes(self, task: Task) -> None:
         definitions.validate(task)
+        task.code = "#" * MOST_CODE
+        definitions.validate(task)
 
     @pytest.mark.parametrize(
         ("columns", "column", "says"),
@@ -42,6 +45,8 @@ class TestRules:
             ({"cycle_type": "MINUTE", "step": 7}, "step", "write one of 1, 2, 3"),
             ({"cycle_type": "WEEK"}, "weekdays", "choose weekdays"),
             ({"cycle_type": "CRONTAB", "crontab": "61 * * * *"}, "crontab", "61"),
+            ({"code": "#" * (MOST_CODE + 1)}, "code", "1,048,576 are the most"),
+            ({"code": "é" * (MOST_CODE // 2 + 1)}, "code", "1,048,578 bytes"),
             ({"cycle_type": "FORTNIGHT"}, "cycle_type", "FORTNIGHT"),
             ({"calendar_mode": "SKIP"}, "calendar", "Choose the calendar"),
             ({"retry_wait": dt.timedelta(seconds=-1)}, "retry_wait", "cannot be negative"),

@@ -1,6 +1,6 @@
 """Workflows, tasks, versions and dependencies, as JSON."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from rest_framework import serializers
 
@@ -81,8 +81,9 @@ class TaskEmitterSerializer(_OfEvent):
 
 
 class TaskSerializer(RowSerializer):
-    """What is saved of a task. What runs is its submitted version."""
+    """What is saved of a task. What runs is its submitted version. Lists leave `code` out unless `fields` names it."""
 
+    on_request: ClassVar[tuple[str, ...]] = ("code",)
     parameters = ParametersField(required=False)
     settings = serializers.DictField(required=False, help_text="Settings of the task type.")
     project = serializers.IntegerField(source="workflow.project_id", read_only=True)
@@ -141,6 +142,7 @@ class SecretIds(serializers.ListField):
 class TaskDetailSerializer(TaskSerializer):
     """With what belongs to it. What is given of the lists replaces all of them."""
 
+    on_request: ClassVar[tuple[str, ...]] = ()
     secrets = SecretIds(required=False, max_length=1000)
     dependencies = DependencySerializer(many=True, required=False)
     listeners = TaskListenerSerializer(many=True, required=False)

@@ -14,6 +14,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from instances.api import answer_serializers as answer_shapes
 from instances.api import export, logs
 from instances.api import insight_serializers as found_shapes
 from instances.api import instance_serializers as shapes
@@ -122,10 +123,7 @@ class Instances(Rows):
         records.note("export_instances", user=user_of(request), source=SOURCE, options=options)
         return export.stream(request._request, rows, kind, fields)
 
-    @extend_schema(
-        responses={(200, "application/json"): OpenApiTypes.OBJECT},
-        filters=False,
-    )
+    @extend_schema(responses=answer_shapes.WhySerializer, filters=False)
     @action(detail=True, filter_backends=[], pagination_class=None)
     def why(self, request: Request, **kwargs: Any) -> Response:
         """Why it is not running: everything that keeps it, in order, up to the topmost blocker."""
@@ -247,10 +245,7 @@ class Executions(Rows):
             raise ValidationError({"instance": "Say of which instance: ?instance=17."})
         return super().list(request, *args, **kwargs)
 
-    @extend_schema(
-        responses={(200, "application/json"): OpenApiTypes.OBJECT},
-        filters=False,
-    )
+    @extend_schema(responses=answer_shapes.ChangesSerializer, filters=False)
     @action(detail=True, filter_backends=[], pagination_class=None)
     def changes(self, request: Request, **kwargs: Any) -> Response:
         """What is different from the last run of the task that succeeded: code, parameters, upstream, operations, log."""

@@ -90,7 +90,7 @@ class Tasks(Defined):
     def rows(self) -> Any:
         rows = super().rows()
         if self.action == "list":
-            return rows
+            return rows if "code" in (self._wanted() or ()) else rows.defer("code")
         waits = Prefetch(
             "dependencies", Dependency.objects.select_related("upstream__workflow").order_by("id")
         )

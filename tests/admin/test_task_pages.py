@@ -11,6 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from instances.definition_rules import MOST_CODE
 from instances.engine.states import TaskStatus
 from instances.models import Dependency, OperationRecord, Task, TaskVersion
 from instances.runners import registry
@@ -94,6 +95,14 @@ def test_a_draft_is_saved_and_not_scheduled(world: SimpleNamespace, as_user: Cal
     client.post(change(task), form_of(world))
     task.refresh_from_db()
     assert task.status == TaskStatus.SCHEDULING
+
+
+def test_code_that_is_too_long_is_said_on_its_field(
+    world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    text = refused(as_user(DANA).post(ADD, form_of(world, code="#" * (MOST_CODE + 1))))
+    assert "The code has 1,048,577 bytes; 1,048,576 are the most." in text
+    assert not Task.objects.filter(name="made_by_hand").exists()
 
 
 def test_a_scheduled_task_has_no_drafts(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:

@@ -4,13 +4,18 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from django.test import Client
+from django.utils import timezone
+from jsonschema import Draft202012Validator, ValidationError
 from rest_framework.test import APIClient
 
-from instances.models import Edge, Task
+from instances.models import Edge, LogChunk, Task
 from tests import factories
-from tests.admin.rows import make_execution, make_instance
+from tests.admin.rows import make_edge, make_execution, make_instance
 from tests.api.things import make_traversed
 from tests.factories import DANA, EVE, PETRA, VERA
+from weops.api import tokens
 
 Api = Callable[..., APIClient]
 VALUE = "s3cret-value"
@@ -70,6 +75,55 @@ def test_what_changed_since_the_last_success(world: SimpleNamespace, api: Api) -
     assert VALUE not in str(found)
     assert get(api, f"executions/{good.pk}/changes/")["baseline"] is None
     assert api(EVE).get(f"/api/v1/executions/{bad.pk}/changes/").status_code == 404
+
+
+def shaped(schema: Any, path: str, found: Any) -> None:
+    """`found` is as the OpenAPI document says of GET `path`, with no field more at any depth."""
+    wanted = schema["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    Draft202012Validator({**closed(wanted), "components": closed(schema["components"])}).validate(found)
+
+
+def closed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [closed(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    more = {"additionalProperties": False} if "properties" in value else {}
+    return {**{name: closed(one) for name, one in value.items()}, **more}
+
+
+def test_answers_are_as_the_document_says(world: SimpleNamespace, api: Api) -> None:
+    schema = Client().get("/api/schema/", headers=_bearer(world)).json()
+    parent = make_instance(world.ours.task, "failed", after=1, error_code="EXIT_NONZERO")
+    child = make_instance(factories.make_task(world.ours.workflow, name="child"), "wait_upstream", after=1)
+    make_edge(child, parent)
+    frozen = make_instance(world.ours.task, "wait_run", after=2, frozen_at=timezone.now())
+    answers = [get(api, f"instances/{one.pk}/why/", DANA) for one in (parent, child, frozen)]
+    assert [answer["causes"][0]["code"] for answer in answers] == ["failed", "upstream", "frozen"]
+    assert any(cause["fixes"] and cause["links"] for answer in answers for cause in answer["causes"])
+    for answer in answers:
+        shaped(schema, "/api/v1/instances/{id}/why/", answer)
+
+    task = _secretive(world)
+    upstream = make_instance(world.ours.task, "success", after=3)
+    good = make_execution(make_instance(task, "success"), "success", parameters={"who": "a"}, worker="one")
+    LogChunk.objects.create(execution=good, seq=0, start=0, text="wrote it\n")
+    failed = make_instance(task, "failed", after=4)
+    make_edge(failed, upstream)
+    bad = make_execution(failed, "failed", parameters={"who": "b"}, worker="two")
+    LogChunk.objects.create(execution=bad, seq=0, start=0, text="no such column\n")
+    api(DANA).post("/api/v1/operations/run/", {"kind": "acknowledge", "instances": [failed.pk]})
+    found = get(api, f"executions/{bad.pk}/changes/")
+    assert {"parameters", "worker", "log"} <= set(found["changed"])
+    assert found["upstream"]
+    for answer in (found, get(api, f"executions/{good.pk}/changes/")):
+        shaped(schema, "/api/v1/executions/{id}/changes/", answer)
+    with pytest.raises(ValidationError):
+        shaped(schema, "/api/v1/executions/{id}/changes/", {**found, "colour": "red"})
+
+
+def _bearer(world: Any) -> dict[str, str]:
+    return {"authorization": f"Bearer {tokens.issue(world.cast[VERA], 'schema')[1]}"}
 
 
 def test_blockers_name_nothing_that_one_does_not_see(world: SimpleNamespace, api: Api) -> None:

@@ -1,6 +1,6 @@
 """Serializers: foreign keys as numbers, names beside them, and only the fields that were asked for."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
@@ -19,13 +19,19 @@ class IdField(serializers.IntegerField):
 
 
 class Sparse(serializers.Serializer):
-    """Shows the fields that `context["wanted"]` names, in that order; all without it."""
+    """Shows the fields that `context["wanted"]` names, in that order; all without it, but those of `on_request`."""
+
+    # Large ones, which are shown if they are asked for.
+    on_request: ClassVar[tuple[str, ...]] = ()
 
     def get_fields(self) -> dict[str, Any]:
         fields = super().get_fields()
         wanted = self.context.get("wanted") if self.parent is None or self.parent.parent is None else None
         if wanted is None:
-            return fields
+            # The document describes all that there are.
+            described = getattr(self.context.get("view"), "swagger_fake_view", False)
+            left_out = () if described else self.on_request
+            return {name: field for name, field in fields.items() if name not in left_out}
         if unknown := [name for name in wanted if name not in fields]:
             raise ValidationError(
                 {"fields": f"There is no field {unknown[0][:100]!r}; there are {', '.join(fields)}."}
