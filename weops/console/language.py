@@ -23,4 +23,7 @@ class ConsoleLocaleMiddleware(LocaleMiddleware):
             translation.activate(settings.LANGUAGE_CODE)
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        return super().process_response(request, response) if in_console(request) else response
+        answer = super().process_response(request, response) if in_console(request) else response
+        # What this thread does next is not for this reader.
+        translation.activate(settings.LANGUAGE_CODE)
+        return answer
