@@ -2,17 +2,25 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from events.admin.waits import WaitRow, waits_of
 from instances.admin.buttons import Button, buttons
+from instances.admin.detail_edges import (
+    Neighbour,
+    counted_edges,
+    downstream_edges,
+    neighbour,
+    upstream_of,
+)
+from instances.admin.detail_task import Definition, definition_of
 from instances.admin.looks import (
     OPERATION_LOOKS,
     STATE_LOOKS,
@@ -42,7 +50,7 @@ from weops.console.present import badge, between, capped, stamp
 from weops.projects import access
 from weops.projects.access import AnyUser, Right
 
-MOST_EXECUTIONS = MOST_EDGES = MOST_CHANGES = 200
+MOST_EXECUTIONS = MOST_CHANGES = 200
 
 
 @dataclass(frozen=True)
@@ -70,20 +78,6 @@ class ExecutionRow:
 
 
 @dataclass(frozen=True)
-class Neighbour:
-    """An instance up or down the line; `name` hides what belongs to a project that the user cannot see."""
-
-    name: str
-    data_time: SafeString
-    badge: SafeString | None
-    pk: int | None
-    hidden: bool
-    edge: Edge
-    satisfied: SafeString
-    removed: SafeString
-
-
-@dataclass(frozen=True)
 class Happening:
     at: SafeString
     move: str
@@ -107,105 +101,203 @@ class Done:
     at: SafeString
 
 
+TABS: dict[str, Any] = {
+    "log": _("Execution logs"),
+    "lineage": _("Instance lineage"),
+    "records": _("Operation records"),
+    "task": _("Task"),
+}
+
+
 @dataclass
 class Page:
-    """What the template shows. Counts are texts that stop at a cap."""
+    """What the template shows. Counts are texts that stop at a cap.
+
+    What stands in the head is read at once; the rest when a tab shows it, so that each tab costs what is in it alone.
+    """
 
     instance: Instance
-    badge: SafeString
-    data_time: SafeString
-    task_type: SafeString
-    duration: str
-    folder: str
-    live: bool
-    zone: str
-    why: list[ShownCause]
-    error: Error | None
-    executions: list[ExecutionRow]
-    more_executions: bool
+    user: AnyUser
+    asked: Mapping[str, str]
+    now: dt.datetime
+    tab: str
+    executions_found: list[Execution]
     selected: Execution | None
-    phases: list[Phase]
-    # The log so far of a life that has no execution yet.
-    waiting_log: str
-    code: str
-    # What the code is written in, for its colours.
-    language: str
-    code_problem: str
-    # (name, value as the run got it, as it is written if that differs)
-    parameters: list[tuple[str, str, str]]
-    outputs: list[tuple[str, str]]
-    events: list[WaitRow]
     upstream: list[Neighbour]
-    upstream_count: str
-    downstream: list[Neighbour]
-    downstream_count: str
-    changes: list[Happening]
-    operations: list[Done]
     overlays: list[SafeString]
     buttons: list[Button]
-    times: list[tuple[str, SafeString]] = field(default_factory=list)
-    # Of a For-each instance, and of one inside it.
-    traversals: Panel | None = None
-    place: Place | None = None
+
+    @property
+    def state(self) -> State:
+        return State(self.instance.state)
+
+    # The head
+
+    @property
+    def badge(self) -> SafeString:
+        return state_badge(self.instance.state, self.instance.error_code, self.instance.error_message)
+
+    @property
+    def data_time(self) -> SafeString:
+        return stamp(self.instance.data_time, self.instance.task.timezone, named=True)
+
+    @property
+    def task_type(self) -> SafeString:
+        return type_cell(self.instance.task_type)
+
+    @property
+    def duration(self) -> str:
+        now = self.now if self.state in ACTIVE else None
+        return between(self.instance.start_time, self.instance.end_time, now)
+
+    @cached_property
+    def folder(self) -> str:
+        return folder_paths([self.instance.folder_id]).get(self.instance.folder_id or 0, "")
+
+    @property
+    def live(self) -> bool:
+        """It will change by itself."""
+        return self.state not in FINAL or _ends(self.selected)
+
+    @property
+    def zone(self) -> str:
+        return timezone.get_current_timezone_name()
+
+    @cached_property
+    def why(self) -> list[ShownCause]:
+        return of_page(self.instance, self.user)
+
+    @property
+    def error(self) -> Error | None:
+        return explain(self.instance.error_code)
+
+    @property
+    def times(self) -> list[tuple[str, SafeString]]:
+        return _times(self.instance)
+
+    @cached_property
+    def place(self) -> Place | None:
+        """Of an instance inside a For-each one."""
+        return place_of(self.instance)
+
+    @property
+    def tabs(self) -> list[tuple[str, str, bool]]:
+        """(name, title, whether it is shown)"""
+        return [(name, str(title), name == self.tab) for name, title in TABS.items()]
+
+    # Execution logs
+
+    @property
+    def executions(self) -> list[ExecutionRow]:
+        return [_row(one, self.selected, self.now) for one in self.executions_found[:MOST_EXECUTIONS]]
+
+    @property
+    def more_executions(self) -> bool:
+        return len(self.executions_found) > MOST_EXECUTIONS
+
+    @property
+    def phases(self) -> list[Phase]:
+        return phases(self.instance, self.selected, self.now)
+
+    @cached_property
+    def ran(self) -> Shown:
+        return shown(self.instance, self.selected)
+
+    @cached_property
+    def waiting_log(self) -> str:
+        """The log so far of a life that has no execution yet."""
+        if not _waits_without_execution(self.instance, self.selected):
+            return ""
+        return str(self.ran.hidden(logs.of_waiting(self.instance)))
+
+    @property
+    def code(self) -> str:
+        return self.ran.code
+
+    @property
+    def language(self) -> str:
+        """What the code is written in, for its colours."""
+        return language_of(self.instance.task_type)
+
+    @property
+    def code_problem(self) -> str:
+        return self.ran.problem
+
+    @property
+    def parameters(self) -> list[tuple[str, str, str]]:
+        """(name, value as the run got it, as it is written if that differs)"""
+        return _parameters(self.selected, self.ran)
+
+    @property
+    def outputs(self) -> list[tuple[str, str]]:
+        return sorted(self.ran.outputs.items())
+
+    @cached_property
+    def traversals(self) -> Panel | None:
+        """Of a For-each instance."""
+        given = self.asked.get
+        return panel(self.instance, given("after", ""), given("traversals", ""), self.ran.mask)
+
+    @cached_property
+    def events(self) -> list[WaitRow]:
+        return waits_of(self.instance.pk, self.user)
+
+    @cached_property
+    def upstream_count(self) -> str:
+        return counted_edges([one.edge for one in self.upstream], Edge.objects.filter(instance=self.instance))
+
+    # Lineage
+
+    @cached_property
+    def downstream(self) -> list[Neighbour]:
+        visible = access.project_ids(self.user, Right.VIEW)
+        edges = downstream_edges(Edge.objects.filter(upstream=self.instance))
+        return [neighbour(edge, edge.instance, edge.instance.task, visible) for edge in edges]
+
+    @cached_property
+    def downstream_count(self) -> str:
+        return capped(capped_count(Edge.objects.filter(upstream=self.instance)), COUNT_CAP)
+
+    # Operation records
+
+    @cached_property
+    def changes(self) -> list[Happening]:
+        return _changes(self.instance)
+
+    @cached_property
+    def operations(self) -> list[Done]:
+        return _operations(self.instance, self.ran)
+
+    # Task
+
+    @cached_property
+    def definition(self) -> Definition:
+        return definition_of(self.instance.task)
 
 
 def build(instance: Instance, user: AnyUser, asked: Mapping[str, str] | None = None) -> Page:
-    """Reads the page of `instance`. `asked`: its address's parameters: `execution` is shown, or else the one of now or the
+    """The page of `instance`. `asked`: its address's parameters: `tab`; `execution` is shown, or else the one of now or the
     last; `traversals` (a state) and `after` choose a page of traversals."""
     asked = asked or {}
-    execution_id = asked.get("execution", "")
-    now = timezone.now()
     executions = list(
         Execution.objects.filter(instance=instance)
         .select_related("version")
         .order_by("-life_round", "-try_number", "-id")[: MOST_EXECUTIONS + 1]
     )
-    selected = _selected(instance, executions, execution_id)
-    ran = shown(instance, selected)
-    visible = access.project_ids(user, Right.VIEW)
     upstream = upstream_of(instance, user)
-    edges = [one.edge for one in upstream]
-    events = waits_of(instance.pk, user)
     seen = acknowledgements([instance.pk]).get(instance.pk)
-    below = Edge.objects.filter(upstream=instance)
-    state = State(instance.state)
+    tab = asked.get("tab", "")
     return Page(
         instance=instance,
-        badge=state_badge(instance.state, instance.error_code, instance.error_message),
-        data_time=stamp(instance.data_time, instance.task.timezone, named=True),
-        task_type=type_cell(instance.task_type),
-        duration=between(instance.start_time, instance.end_time, now if state in ACTIVE else None),
-        folder=folder_paths([instance.folder_id]).get(instance.folder_id or 0, ""),
-        live=state not in FINAL or _ends(selected),
-        zone=timezone.get_current_timezone_name(),
-        why=of_page(instance, user),
-        error=explain(instance.error_code),
-        executions=[_row(one, selected, now) for one in executions[:MOST_EXECUTIONS]],
-        more_executions=len(executions) > MOST_EXECUTIONS,
-        selected=selected,
-        phases=phases(instance, selected, now),
-        waiting_log=ran.hidden(logs.of_waiting(instance))
-        if _waits_without_execution(instance, selected)
-        else "",
-        code=ran.code,
-        language=language_of(instance.task_type),
-        code_problem=ran.problem,
-        parameters=_parameters(selected, ran),
-        outputs=sorted(ran.outputs.items()),
-        events=events,
+        user=user,
+        asked=asked,
+        now=timezone.now(),
+        tab=tab if tab in TABS else next(iter(TABS)),
+        executions_found=executions,
+        selected=_selected(instance, executions, asked.get("execution", "")),
         upstream=upstream,
-        upstream_count=_counted(edges, Edge.objects.filter(instance=instance)),
-        downstream=[
-            _neighbour(edge, edge.instance, edge.instance.task, visible) for edge in _downstream_edges(below)
-        ],
-        downstream_count=capped(capped_count(below), COUNT_CAP),
-        changes=_changes(instance),
-        operations=_operations(instance, ran),
         overlays=[badge for badge in (frozen_badge(instance), acknowledged_badge(seen)) if badge],
-        buttons=buttons(instance, user, edges, seen),
-        times=_times(instance),
-        traversals=panel(instance, asked.get("after", ""), asked.get("traversals", ""), ran.mask),
-        place=place_of(instance),
+        buttons=buttons(instance, user, [one.edge for one in upstream], seen),
     )
 
 
@@ -301,82 +393,6 @@ def _phase(
     title, icon = _PHASES[index]
     tone = "" if begin is None else "failed" if failed else "done" if end else "active"
     return Phase(title, icon, stamp(begin), stamp(end if begin else None), between(begin, end, now), tone)
-
-
-def upstream_of(instance: Instance, user: AnyUser) -> list[Neighbour]:
-    """The first of what it waits for, in one query, those that still count first."""
-    visible = access.project_ids(user, Right.VIEW)
-    edges = _upstream_edges(instance)[:MOST_EDGES]
-    return [_neighbour(edge, edge.upstream, edge.upstream_task, visible) for edge in edges]
-
-
-def _upstream_edges(instance: Instance) -> QuerySet[Edge]:
-    """What it waits for, those that still count first."""
-    rows = Edge.objects.filter(instance=instance).select_related(
-        "upstream_task__workflow", "upstream", "removed_by"
-    )
-    rows = rows.only(
-        "instance_id",
-        "upstream_data_time",
-        "is_self",
-        "satisfied_at",
-        "waived",
-        "excused",
-        "rules",
-        "removed_at",
-        "removed_by__username",
-        "removed_reason",
-        "upstream_task__name",
-        "upstream_task__timezone",
-        "upstream_task__workflow__project_id",
-        "upstream__state",
-        "upstream__error_code",
-        "upstream__data_time",
-    )
-    counts = Q(satisfied_at__isnull=True, removed_at__isnull=True, waived=False)
-    met = Case(When(counts, then=Value(0)), default=Value(1), output_field=IntegerField())
-    return rows.annotate(met=met).order_by("met", "upstream_task_id", "upstream_data_time")
-
-
-def _downstream_edges(rows: QuerySet[Edge]) -> list[Edge]:
-    rows = rows.select_related("instance__task__workflow", "removed_by").only(
-        "upstream_id",
-        "upstream_data_time",
-        "is_self",
-        "satisfied_at",
-        "waived",
-        "excused",
-        "rules",
-        "removed_at",
-        "removed_by__username",
-        "removed_reason",
-        "instance__state",
-        "instance__error_code",
-        "instance__data_time",
-        "instance__task__name",
-        "instance__task__timezone",
-        "instance__task__workflow__project_id",
-    )
-    return list(rows.order_by("instance_id")[:MOST_EDGES])
-
-
-def _counted(edges: list[Edge], rows: QuerySet[Edge]) -> str:
-    return capped(len(edges) if len(edges) < MOST_EDGES else capped_count(rows), COUNT_CAP)
-
-
-def _neighbour(edge: Edge, other: Instance | None, task: Any, visible: list[int] | None) -> Neighbour:
-    hidden = visible is not None and task.workflow.project_id not in visible
-    data_time = other.data_time if other is not None else edge.upstream_data_time
-    return Neighbour(
-        name=gettext("Task #%(id)s of another project") % {"id": task.pk} if hidden else task.name,
-        data_time=stamp(data_time, task.timezone, named=True),
-        badge=state_badge(other.state, "" if hidden else other.error_code) if other is not None else None,
-        pk=other.pk if other is not None and not hidden else None,
-        hidden=hidden,
-        edge=edge,
-        satisfied=stamp(edge.satisfied_at),
-        removed=stamp(edge.removed_at),
-    )
 
 
 def _changes(instance: Instance) -> list[Happening]:

@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
-from instances.admin.detail import Neighbour, upstream_of
+from instances.admin.detail_edges import Neighbour, upstream_of
 from instances.admin.looks import state_badge
 from instances.admin.operate_choice import Choice
 from instances.engine.parameters import ParameterError, merge, resolve

@@ -13,6 +13,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 
+from instances.admin.detail import TABS
 from instances.engine.states import State
 from instances.kinds import ON_INSTANCES
 from instances.models import BackfillPlan, FrozenSet
@@ -69,6 +70,8 @@ def test_nothing_is_said_outside_a_message(
     busy: SimpleNamespace, as_user: Callable[[str], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, addresses, found = as_user(SUSAN), _addresses(busy), Found()
+    tabs = {f"instances_instance_change {tab}": tab for tab in TABS}
+    addresses |= {name: f"{addresses['instances_instance_change']}?tab={tab}" for name, tab in tabs.items()}
     speak(monkeypatch)
     for name, address in addresses.items():
         answer = None if name == LEAVING else _ask(client, "get", address)

@@ -1,9 +1,11 @@
 /* The log of an execution: the end first, older lines on scrolling up, live lines by server-sent events. Text stays text: every
    line is put in by textContent, and colours that programs print become classes from a fixed list. */
 "use strict";
-document.addEventListener("DOMContentLoaded", () => {
+{
+const begin = () => {
   const card = document.getElementById("wo-logcard");
-  if (!card) { return; }
+  if (!card || card.dataset.begun) { return; }
+  card.dataset.begun = "1";
   const PAGE = 500, MOST = 4000, LEVELS = ["trace", "debug", "info", "warn", "error"];
   const part = (id) => document.getElementById(`wo-log-${id}`);
   const log = document.getElementById("wo-log"), word = (name) => card.dataset[`w${name[0].toUpperCase()}${name.slice(1)}`];
@@ -349,4 +351,8 @@ document.addEventListener("DOMContentLoaded", () => {
     await showAround(Number(linked()));
     card.scrollIntoView({ block: "start" });
   })();
-});
+};
+document.addEventListener("DOMContentLoaded", begin);
+// Its tab was opened later.
+document.addEventListener("weops:loaded", begin);
+}

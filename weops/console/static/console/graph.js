@@ -398,19 +398,21 @@ window.weops.graph = (() => {
     }
   }
 
-  document.addEventListener("DOMContentLoaded", () => {
-    document.querySelectorAll("[data-graph]").forEach((root) => {
-      const Kind = root.closest("[data-picker]") ? window.weops.Picker : View;
-      const view = new Kind(root);
-      root.wegraph = view;
-      const near = new IntersectionObserver((seen) => {
-        if (!seen.some((one) => one.isIntersecting)) { return; }
-        near.disconnect();
-        view.load().catch(() => {});
-        if (root.dataset.live === "1") { window.weops.repeat(4, () => view.load(view.selected), () => view.menu.hidden && view.pointers.size === 0); }
-      });
-      near.observe(root);
+  function begin(root) {
+    const Kind = root.closest("[data-picker]") ? window.weops.Picker : View;
+    const view = new Kind(root);
+    root.wegraph = view;
+    const near = new IntersectionObserver((seen) => {
+      if (!seen.some((one) => one.isIntersecting)) { return; }
+      near.disconnect();
+      view.load().catch(() => {});
+      if (root.dataset.live === "1") { window.weops.repeat(4, () => view.load(view.selected), () => root.offsetParent !== null && view.menu.hidden && view.pointers.size === 0); }
     });
-  });
+    near.observe(root);
+  }
+  const all = (within) => within.querySelectorAll("[data-graph]").forEach(begin);
+  document.addEventListener("DOMContentLoaded", () => all(document));
+  // A part of the page that came later.
+  document.addEventListener("weops:loaded", (event) => all(event.target));
   return { View, draw };
 })();
