@@ -1,8 +1,10 @@
 """Live logs: many viewers of one reader, going on after a lost connection, rights that end."""
 
 import asyncio
+import datetime as dt
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,12 +13,16 @@ from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import AsyncClient
 from django.urls import reverse
+from django.utils import timezone
 
 from instances.engine import lifecycle, logs
 from instances.engine.logs import live
 from instances.models import Execution, LogChunk
 from tests import factories
 from tests.engine.harness import _django_db_helper, due, good, started
+from weops.api import tokens
+from weops.api.models import Token
+from weops.projects.models import Member
 
 __all__ = ["_django_db_helper"]
 pytestmark = [pytest.mark.engine, pytest.mark.django_db(transaction=True)]
@@ -282,3 +288,87 @@ class TestTheView:
             assert viewer.lines == {}
 
         run(main)
+
+
+class TestOverRest:
+    """A stream that never rests, by a token, until its caller may not see it any more."""
+
+    @pytest.fixture
+    def watched(self, running: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+        monkeypatch.setattr(live, "RIGHTS", 0.2)
+        execution = Execution.objects.select_related("instance__project").get(pk=running.execution_id)
+        user = factories.make_user(factories.VERA, project=execution.instance.project)
+        token, text = tokens.issue(user, "test")
+        connection.close()
+        return SimpleNamespace(execution=execution, user=user, token=token, text=text)
+
+    def _ends(self, watched: Any, lose: Callable[[], Any]) -> None:
+        log, address = Log(watched.execution.pk), f"/api/v1/executions/{watched.execution.pk}/log/stream/"
+        bearer = {"authorization": f"Bearer {watched.text}"}
+
+        def lost() -> None:
+            lose()
+            connection.close()
+
+        async def write(stop: asyncio.Event) -> None:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                await sync_to_async(log.put)(f"line {number}\n")
+
+        async def main() -> None:
+            answer: Any = await AsyncClient().get(address, headers=bearer)
+            assert answer.status_code == 200
+            viewer, stop = Viewer(aiter(answer)), asyncio.Event()
+            writing = asyncio.create_task(write(stop))
+            try:
+                await viewer.until(lambda one: len(one.lines) > 3)
+                assert not viewer.ended
+                await sync_to_async(lost)()
+                await viewer.until(lambda one: one.ended)
+            finally:
+                stop.set()
+                await writing
+            assert viewer.ended == "rights"
+            again = await AsyncClient().get(address, headers=bearer)
+            assert again.status_code in (401, 404)
+            await sync_to_async(connection.close)()
+
+        run(main)
+
+    def test_its_token_is_revoked(self, watched: Any) -> None:
+        self._ends(watched, lambda: tokens.revoke(watched.token))
+
+    def test_its_user_is_no_member_any_more(self, watched: Any) -> None:
+        self._ends(watched, lambda: Member.objects.filter(user=watched.user).delete())
+
+    def test_its_token_expires(self, watched: Any) -> None:
+        past = timezone.now() - dt.timedelta(seconds=1)
+        self._ends(watched, lambda: Token.objects.update(expires_at=past))
+
+
+def test_rights_are_asked_for_in_time_though_nothing_happens(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait for news is no longer than until the next question; what docs/api.md promises is that question's distance."""
+    assert live.RIGHTS == 5
+    monkeypatch.setattr(live, "RIGHTS", 0.2)
+    waits: list[float] = []
+    real = live._until
+
+    async def until(event: asyncio.Event, seconds: float) -> None:
+        waits.append(seconds)
+        await real(event, seconds)
+
+    monkeypatch.setattr(live, "_until", until)
+    answers = iter([True, True, False])
+    Log(running.execution_id).put("one\n")
+
+    async def main() -> None:
+        viewer = stream(running.execution_id, allowed=lambda: next(answers))
+        await viewer.until(lambda one: one.ended)
+        assert viewer.ended == "rights"
+
+    run(main)
+    assert next(answers, None) is None
+    assert max(waits) <= 0.2

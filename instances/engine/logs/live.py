@@ -29,10 +29,11 @@ from instances.models import Execution
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Seconds between two looks, between two signs of life, and between two questions whether the viewer may still see it.
+# Seconds between two looks, between two signs of life, and between two questions whether the viewer may still see it: for so
+# long, whatever else happens, it goes on for who may not any more. docs/api.md says so.
 BEAT = 0.5
 ALIVE = 15.0
-RIGHTS = 30.0
+RIGHTS = 5.0
 # A stream ends after so long; browsers come again by themselves, and are asked for their rights again.
 LONGEST = 6 * 3600.0
 # Characters that one look reads of one log, and that are kept for viewers that are a little late.
@@ -261,7 +262,7 @@ class _Viewer:
                     yield _event("end", reason)
                     return
                 now = time.monotonic()
-                if now - checked > RIGHTS:
+                if now - checked >= RIGHTS:
                     checked = now
                     if not await self._hub.ask(self._allowed):
                         yield _event("end", {"reason": "rights"})
@@ -273,7 +274,7 @@ class _Viewer:
                     spoke = now
                     yield b": alive\n\n"
                 if channel.end is None or self._read >= channel.end:
-                    await _until(changed, min(ALIVE, RIGHTS))
+                    await _until(changed, max(0.0, checked + RIGHTS - time.monotonic()))
         except OSError as error:
             yield _event("end", {"reason": "error", "message": f"The stored log cannot be read: {error}."})
 
