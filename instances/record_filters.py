@@ -77,7 +77,10 @@ class RecordFilter(FilterForm):
         required=False,
     )
     operator = forms.ModelChoiceField(
-        User.objects.none(), label=_("Operator"), required=False, empty_label=_("Everybody")
+        User.objects.none(),
+        label=pgettext_lazy("who did it", "Operator"),
+        required=False,
+        empty_label=_("Everybody"),
     )
     source = forms.ChoiceField(
         label=_("Came through"), choices=[("", _("All doors")), *SOURCES.items()], required=False

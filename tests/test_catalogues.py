@@ -1,5 +1,6 @@
 """The catalogues of the console's words are whole and in step with the source, and requests are answered in their language."""
 
+import ast
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -13,6 +14,8 @@ from weops import catalogues
 
 # Shares whose words are all marked and translated.
 COMPLETE: frozenset[str] = frozenset()
+
+ASKING = {"_", "gettext", "gettext_lazy", "ngettext", "ngettext_lazy", "pgettext", "pgettext_lazy"}
 
 every_share = pytest.mark.parametrize("share", catalogues.SHARES, ids=lambda share: share.name)
 
@@ -40,6 +43,21 @@ def test_the_source_asks_for_nothing_else(share: catalogues.Share) -> None:
     asked, kept = ({catalogues.key(entry) for entry in each} for each in (share.extract(), share.read()))
     assert asked - kept == set(), "new in the source; run: python manage.py messages"
     assert kept - asked == set(), "gone from the source; run: python manage.py messages"
+
+
+@every_share
+def test_no_message_stands_inside_an_f_string(share: catalogues.Share) -> None:
+    """Where xgettext does not see it."""
+    found = [
+        f"{path.relative_to(catalogues.ROOT)}:{call.lineno}"
+        for path in share.files
+        if path.suffix == ".py"
+        for text in ast.walk(ast.parse(path.read_text()))
+        if isinstance(text, ast.JoinedStr)
+        for call in ast.walk(text)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ASKING
+    ]
+    assert not found
 
 
 def test_the_same_words_are_translated_alike_in_every_share() -> None:

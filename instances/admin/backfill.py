@@ -118,7 +118,7 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
             ),
         )
 
-    @admin.display(description=_("Runs"))
+    @admin.display(description=pgettext_lazy("of a plan", "Runs"))
     def runs_cell(self, plan: BackfillPlan) -> Any:
         counts = [
             f"{getattr(plan, state):,} {RUN_LOOKS[state].text.lower()}"

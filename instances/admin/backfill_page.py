@@ -138,7 +138,7 @@ def build(plan: BackfillPlan, user: AnyUser, query: QueryDict) -> PlanPage:
     may = plan.unfinished and backfill.may_steer(plan, user)
     return PlanPage(
         plan=plan,
-        operator=plan.created_by_name or "(system)",
+        operator=plan.created_by_name or gettext("(system)"),
         created=stamp(plan.created_at),
         finished=stamp(plan.finished_at),
         took=span(plan.finished_at - plan.created_at) if plan.finished_at else "",
@@ -185,7 +185,7 @@ def _facts(spec: PlanSpec, tasks: list[Task], total: int) -> list[tuple[str, str
         facts[-1] = (gettext("In projects you cannot see"), _tasks_said(total - len(tasks)))
     ranges = [_from_to(first, last) if first != last else f"{first}" for first, last in spec.ranges]
     facts.append(
-        (gettext("Days"), f"{_some(ranges)}, {spec.timezone or gettext('in the zone of each task')}")
+        (gettext("Days"), ", ".join((_some(ranges), spec.timezone or gettext("in the zone of each task"))))
     )
     if spec.window_start and spec.window_end:
         facts.append((gettext("Window"), _from_to(f"{spec.window_start:%H:%M}", f"{spec.window_end:%H:%M}")))

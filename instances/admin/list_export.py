@@ -56,7 +56,7 @@ def download(request: HttpRequest, visible: QuerySet[Instance]) -> HttpResponseB
     try:
         return exports.workbook("instances.xlsx", "Instances", head, portion)
     except exports.TooManyRows as error:
-        messages.error(request, f"{error} {_('Narrow the filter, or download CSV.')}")
+        messages.error(request, " ".join((str(error), _("Narrow the filter, or download CSV."))))
         return redirect(f"{request.path.removesuffix('download/')}?{request.GET.urlencode()}")
 
 

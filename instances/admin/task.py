@@ -15,7 +15,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.text import format_lazy
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
@@ -133,7 +133,7 @@ class TaskAdmin(ScopedAdmin):
             },
         ),
         (
-            _("Running"),
+            pgettext_lazy("settings", "Running"),
             {
                 "fields": (
                     ("priority", "self_dependency"),
