@@ -332,7 +332,7 @@ class TestOverRest:
             assert viewer.ended == "rights"
             again = await AsyncClient().get(address, headers=bearer)
             assert again.status_code in (401, 404)
-            await sync_to_async(connection.close)()
+            await sync_to_async(lambda: connection.close())()
 
         run(main)
 
