@@ -30,6 +30,7 @@ WITH ended AS (
     FROM instances_statechange s JOIN instances_instance i ON i.id = s.instance_id
     LEFT JOIN instances_execution e ON e.id = s.execution_id
     WHERE s.id > %(after)s AND s.id <= %(until)s AND s.to_state IN ('success', 'failed') AND s.from_state <> s.to_state
+      AND i.instance_type <> 'test'
 ), day AS (
     SELECT day, task_id, min(project_id) AS project_id,
            count(*) FILTER (WHERE to_state = 'success') AS succeeded, count(*) FILTER (WHERE to_state = 'failed') AS failed,

@@ -12,6 +12,7 @@ from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from instances.engine.states import InstanceType
 from instances.models import Instance, Task, Workflow
 from instances.models.choices import CYCLES, STATES, task_types
 from instances.models.instance import INSTANCE_TYPES
@@ -170,11 +171,14 @@ class InstanceFilter(FilterForm):
         return failures.filter(acknowledged(), **({"pk__in": ids} if len(ids) <= MOST_IDS else {}))
 
     def _inner(self) -> Q:
-        """Instances inside For-each tasks are many: they are shown when asked for."""
+        """Instances inside For-each tasks are many, and test runs are nobody's work: they are shown when asked for."""
         if of := self.cleaned_data["for_each"]:
             return Q(for_each_id=of)
+        if self.cleaned_data["type"] == InstanceType.TEST:
+            return Q()
         choice = self.cleaned_data["inner"]
-        return Q() if choice == "all" else Q(for_each_id__isnull=choice != "only")
+        inner = Q() if choice == "all" else Q(for_each_id__isnull=choice != "only")
+        return inner & ~Q(instance_type=InstanceType.TEST) if choice else inner
 
     def _task_ids(self, text: str) -> list[int]:
         """Ids of the visible tasks that the search names, by part of the name or by id; resolved once."""

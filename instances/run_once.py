@@ -111,13 +111,6 @@ def raw_parameters(task: Task) -> dict[str, str]:
     return parameters.merge(project, workflow, version.parameters if version else task.parameters)
 
 
-def resolved_parameters(task: Task, data_time: dt.datetime, now: dt.datetime) -> dict[str, str]:
-    """The same with everything filled in for `data_time`. Raises parameters.ParameterError."""
-    return parameters.resolve(
-        raw_parameters(task), data_time=data_time, timezone=task.timezone, scheduled_time=now
-    )
-
-
 def run_once(
     operation: RunOnce,
     task_id: int,

@@ -31,7 +31,7 @@ from instances.admin.operate import downstream_view, operate_view, set_view
 from instances.admin.overlays import acknowledged_badge, frozen_badge
 from instances.admin.timeline import gantt_page, grid_page
 from instances.admin.why import why_view
-from instances.engine.states import ACTIVE, FINAL, State
+from instances.engine.states import ACTIVE, FINAL, InstanceType, State
 from instances.kinds import IN_BULK, KINDS
 from instances.models import Instance
 from weops.console import layouts
@@ -115,7 +115,7 @@ class InstanceAdmin(ReadOnlyAdmin):
             % {"task": instance.task_id, "instance": instance.pk},
             instance.project.name,
             gettext("task #%(id)s") % {"id": instance.task_id},
-            gettext(" · traversal %(number)s") % {"number": instance.traversal} if instance.traversal else "",
+            _aside(instance),
             copy_button(instance.task_id, gettext("Copy the task's id")),
         )
 
@@ -355,3 +355,10 @@ class InstanceAdmin(ReadOnlyAdmin):
 
     def log_file(self, request: HttpRequest, pk: int, execution_id: int) -> HttpResponseBase:
         return logview.download(request, self.visible(request, pk), execution_id)
+
+
+def _aside(instance: Instance) -> str:
+    """What its task's name does not say: that it is a test run, or in which traversal it is."""
+    if instance.instance_type == InstanceType.TEST:
+        return gettext(" · test run")
+    return gettext(" · traversal %(number)s") % {"number": instance.traversal} if instance.traversal else ""

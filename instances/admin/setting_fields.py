@@ -26,9 +26,12 @@ from unfold.widgets import (
 from instances.runners import registry
 from instances.runners.settings_schema import Schema, setting_of
 
+# Every field of a setting is named so.
+START_OF_FIELD = "setting_"
+
 
 def name_of(task_type: str, setting: str) -> str:
-    return f"setting_{task_type}_{setting}"
+    return f"{START_OF_FIELD}{task_type}_{setting}"
 
 
 class TextsField(forms.CharField):

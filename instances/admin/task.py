@@ -21,7 +21,7 @@ from django.views.decorators.http import require_http_methods
 
 from events.admin.inlines import EmitterInline, ListenerInline
 from instances import definitions
-from instances.admin import setting_fields, task_inner, task_run, task_steps, task_versions, waits
+from instances.admin import setting_fields, task_inner, task_run, task_steps, task_test, task_versions, waits
 from instances.admin.dependency_inline import DependencyInline
 from instances.admin.looks import TASK_LOOKS, source_of, type_cell
 from instances.admin.task_form import TaskForm
@@ -36,6 +36,7 @@ from instances.run_once import RunOnce
 from instances.runners import registry
 from instances.task_definitions import TASKS
 from instances.task_operations import barred
+from instances.trial_run import TrialRun
 from weops.console.present import NOTHING, badge, stamp
 from weops.console.scoped import ScopedAdmin, signed_in
 from weops.projects.access import Right
@@ -307,6 +308,7 @@ class TaskAdmin(ScopedAdmin):
         context["type_icons"] = {runner.type: runner.icon for runner in registry.runners()}
         context["steps"] = task_steps.buttons(task, signed_in(request)) if task else []
         context["may_run"] = bool(task) and not barred(RunOnce(), task, signed_in(request))
+        context["may_test"] = bool(task) and not barred(TrialRun(), task, signed_in(request))
         context["may_draft"] = status == TaskStatus.OFFLINE
         context["add_inner"] = (
             task_inner.add_address(task) if task and self.has_change_permission(request, task) else ""
@@ -348,6 +350,7 @@ class TaskAdmin(ScopedAdmin):
         own = [
             path("<int:pk>/step/<str:name>/", wrap(self.step), name="instances_task_step"),
             path("<int:pk>/run/", wrap(self.run), name="instances_task_run"),
+            path("<int:pk>/test/", wrap(self.test), name="instances_task_test"),
             path("<int:pk>/versions/", wrap(self.versions), name="instances_task_versions"),
             path(
                 "<int:pk>/versions/<int:number>/restore/", wrap(self.restore), name="instances_task_restore"
@@ -369,6 +372,10 @@ class TaskAdmin(ScopedAdmin):
     @method_decorator(require_http_methods(["GET", "POST"]))
     def run(self, request: HttpRequest, pk: int) -> HttpResponse:
         return task_run.run_view(self, request, pk)
+
+    @method_decorator(require_http_methods(["GET", "POST"]))
+    def test(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return task_test.test_view(self, request, pk)
 
     @method_decorator(require_http_methods(["GET"]))
     def versions(self, request: HttpRequest, pk: int) -> HttpResponse:

@@ -102,6 +102,11 @@ class TaskForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         self.initial.update(setting_fields.initial(self.instance.task_type, self.instance.settings))
 
+    def clean_code(self) -> str:
+        """Browsers send line ends of their own, which a shell would not understand."""
+        code: str = self.cleaned_data["code"]
+        return code.replace("\r\n", "\n")
+
     def clean(self) -> dict[str, Any]:
         values = super().clean() or self.cleaned_data
         workflow = values.get("workflow")

@@ -16,10 +16,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from instances.admin.task_steps import ReasonForm
-from instances.engine.parameters import ParameterError
+from instances.engine.parameters import ParameterError, resolve
 from instances.engine.zone import first_instant, zone
 from instances.models import Task
-from instances.run_once import RunOnce, data_time_now, raw_parameters, resolved_parameters, run_once
+from instances.run_once import RunOnce, data_time_now, raw_parameters, run_once
 from instances.task_operations import barred
 from weops.console.present import plain_time
 from weops.console.scoped import signed_in
@@ -33,28 +33,21 @@ MOST_CHARS = 128 * 1024
 MOST_ROWS = 8
 
 
-class RunForm(ReasonForm):
-    """One field for each parameter of the task, prefilled with its value of now; those that are changed override."""
+class ParametersForm(ReasonForm):
+    """A data time, and one field for each parameter, prefilled with its value of now; those that are changed override."""
 
     data_time = forms.CharField(max_length=40)
-    check_parents = forms.BooleanField(
-        required=False,
-        label=_("Wait for its parents"),
-        help_text=_(
-            "Otherwise it runs at once. What it depends on is shown as not checked; no parent is changed."
-        ),
-    )
 
-    def __init__(self, task: Task, sent: Any, *, may_override: bool) -> None:
-        super().__init__(sent)
+    def lay_out(
+        self, task: Task, raw: dict[str, str], data_time: dt.datetime, *, may_override: bool = True
+    ) -> None:
+        """Makes the fields. `raw`: the parameters with their expressions, to be filled in for `data_time`."""
         self.task = task
-        self.now = timezone.now()
         self.broken = ""
-        data_time = data_time_now(task, self.now)
         self.fields["data_time"].initial = plain_time(data_time, task.timezone)
         self.fields["data_time"].label = gettext("Data time (%(zone)s)") % {"zone": task.timezone}
-        self.names = sorted(raw_parameters(task))
-        for place, (name, value) in enumerate(self._values(data_time)):
+        self.names = sorted(raw)
+        for place, (name, value) in enumerate(self._values(raw, data_time)):
             self.fields[f"parameter_{place}"] = forms.CharField(
                 label=name,
                 initial=value,
@@ -67,14 +60,14 @@ class RunForm(ReasonForm):
                     attrs={"rows": min(value.count("\n") + 1, MOST_ROWS), "spellcheck": "false"}
                 ),
             )
-        self.order_fields(["data_time", "check_parents", *self._places(), "reason"])
 
-    def _values(self, data_time: dt.datetime) -> Iterator[tuple[str, str]]:
+    def _values(self, raw: dict[str, str], data_time: dt.datetime) -> Iterator[tuple[str, str]]:
+        clock: dict[str, Any] = {"timezone": self.task.timezone, "scheduled_time": timezone.now()}
+        values = raw
         try:
-            values = resolved_parameters(self.task, data_time, self.now)
+            values = resolve(raw, data_time=data_time, **clock)
         except ParameterError as error:
             self.broken = str(error)
-            values = raw_parameters(self.task)
         return ((name, values[name]) for name in self.names)
 
     def _places(self) -> list[str]:
@@ -102,18 +95,37 @@ class RunForm(ReasonForm):
             )
         return instant
 
-    def operation(self) -> RunOnce:
-        """What was asked for. A browser sends line ends of its own, which change nothing."""
-        changed = {
+    def overrides(self) -> dict[str, str]:
+        """The parameters that were changed. A browser sends line ends of its own, which change nothing."""
+        return {
             name: self.cleaned_data[place].replace("\r\n", "\n")
             for name, place in zip(self.names, self._places(), strict=True)
             if place in self.changed_data and not self._only_line_ends(place)
         }
-        return RunOnce(self.cleaned_data["data_time"], self.cleaned_data["check_parents"], changed)
 
     def _only_line_ends(self, place: str) -> bool:
         shown = self.data.get(self.add_initial_prefix(place), "")
         return shown.replace("\r\n", "\n") == self.cleaned_data[place].replace("\r\n", "\n")
+
+
+class RunForm(ParametersForm):
+    check_parents = forms.BooleanField(
+        required=False,
+        label=_("Wait for its parents"),
+        help_text=_(
+            "Otherwise it runs at once. What it depends on is shown as not checked; no parent is changed."
+        ),
+    )
+
+    def __init__(self, task: Task, sent: Any, *, may_override: bool) -> None:
+        super().__init__(sent)
+        data_time = data_time_now(task, timezone.now())
+        self.lay_out(task, raw_parameters(task), data_time, may_override=may_override)
+        self.order_fields(["data_time", "check_parents", *self._places(), "reason"])
+
+    def operation(self) -> RunOnce:
+        """What was asked for."""
+        return RunOnce(self.cleaned_data["data_time"], self.cleaned_data["check_parents"], self.overrides())
 
 
 def run_view(task_admin: "TaskAdmin", request: HttpRequest, pk: int) -> HttpResponse:

@@ -9,6 +9,8 @@ from instances.admin.looks import language_of
 from instances.admin.task_versions import restorable
 from instances.insight import versions
 from instances.models import TaskVersion
+from instances.task_operations import barred
+from instances.trial_run import TrialRun
 from weops.console.scoped import ReadOnlyAdmin, signed_in
 
 
@@ -36,5 +38,6 @@ class TaskVersionAdmin(ReadOnlyAdmin):
             context["current"] = task.current_version_id == version.pk
             before = task.versions.filter(number__lt=version.number).order_by("-number").first()
             context["before"] = before.number if before else None
+            context["may_test"] = not barred(TrialRun(), task, signed_in(request))
             context["may_restore"] = restorable(task, version, signed_in(request))
         return super().render_change_form(request, context, *args, **kwargs)

@@ -172,6 +172,7 @@ class TaskDetailSerializer(TaskSerializer):
 
 class VersionSerializer(RowSerializer):
     created_by_name = name_of("created_by.username")
+    number = serializers.IntegerField(read_only=True)
 
     class Meta:
         model = TaskVersion

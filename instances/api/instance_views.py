@@ -232,7 +232,7 @@ class Executions(Rows):
     def rows(self) -> Any:
         if self.action == "retrieve":
             return super().rows().select_related("version")
-        return super().rows().prefetch_related(Prefetch("version", TaskVersion.objects.only("number")))
+        return super().rows().prefetch_related(Prefetch("version", TaskVersion.every.only("number")))
 
     def decorate(self, page: list[Any]) -> list[Any]:
         if self.action == "retrieve":

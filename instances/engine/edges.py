@@ -235,9 +235,9 @@ def _never_comes(rule: _Rule, time: dt.datetime) -> bool:
 
 
 _PREVIOUS = """
--- What was run once by hand is no part of the order: its failure must not hold up the schedule.
+-- What was run once by hand, or to try it, is no part of the order: its failure must not hold up the schedule.
 SELECT w.place::int, (SELECT max(i.data_time) FROM instances_instance i WHERE i.task_id = w.task_id
-                      AND i.data_time < (%s::timestamptz[])[w.moment] AND i.instance_type <> 'non_periodic')
+                      AND i.data_time < (%s::timestamptz[])[w.moment] AND i.instance_type NOT IN ('non_periodic', 'test'))
 FROM unnest(%s::bigint[], %s::int[]) WITH ORDINALITY AS w(task_id, moment, place)
 """
 

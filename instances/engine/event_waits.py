@@ -83,7 +83,7 @@ _FIRES = """
 SELECT i.id, i.life_round, i.data_time, t.timezone, w.project_id, e.project_id, e.name, e.cycle
 FROM instances_instance i JOIN instances_task t ON t.id = i.task_id JOIN instances_workflow w ON w.id = t.workflow_id
 LEFT JOIN events_emitter m ON m.task_id = t.id LEFT JOIN events_event e ON e.id = m.event_id
-WHERE i.id = ANY(%s) AND (m.id IS NOT NULL OR i.id = ANY(%s)) ORDER BY i.id, m.id
+WHERE i.id = ANY(%s) AND i.instance_type <> 'test' AND (m.id IS NOT NULL OR i.id = ANY(%s)) ORDER BY i.id, m.id
 """
 
 

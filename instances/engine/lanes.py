@@ -32,7 +32,7 @@ MAKE = """
     INSERT INTO instances_execution (instance_id, life_round, try_number, run_type, dry_run, state, resource_group_id,
         serial_task_id, lane, lane_place, version_id, inherited, parameters, application_parameters, wait_started_at,
         queue_started_at, hinted_at)
-    SELECT p.id, p.life_round, p.tries, p.run_type, t.dry_run, 'dispatched', %(group)s,
+    SELECT p.id, p.life_round, p.tries, p.run_type, t.dry_run AND p.run_type <> 'TEST', 'dispatched', %(group)s,
            CASE WHEN {lane} IS NULL AND coalesce(nullif(p.self_dependency, ''), t.self_dependency) <> 'parallel' THEN t.id END,
            {lane}, {place},
            coalesce(last.version_id, p.version_id, t.current_version_id),

@@ -155,7 +155,8 @@ def hourly(now: dt.datetime | None = None) -> None:
 
 _OLD = """
 SELECT i.id FROM instances_instance i
-WHERE i.created_at < %s AND i.state IN ('success', 'failed', 'skipped') AND i.for_each_id IS NULL
+WHERE i.created_at < %s AND i.state IN ('success', 'failed', 'skipped') -- Test runs name themselves.
+  AND (i.for_each_id IS NULL OR i.for_each_id = i.id)
 ORDER BY i.id LIMIT %s
 """
 
@@ -193,7 +194,8 @@ def _remove_rows(ids: list[int]) -> int:
         cursor.execute(
             # What still has inner instances (one of them is being rerun by hand) stays until they are gone.
             "SELECT id FROM instances_instance i WHERE id = ANY(%s) AND state IN ('success', 'failed', 'skipped') "
-            "AND NOT EXISTS (SELECT 1 FROM instances_instance c WHERE c.for_each_id = i.id) ORDER BY id FOR UPDATE",
+            "AND NOT EXISTS (SELECT 1 FROM instances_instance c WHERE c.for_each_id = i.id AND c.id <> i.id) "
+            "ORDER BY id FOR UPDATE",
             [ids],
         )
         ids = [row[0] for row in cursor.fetchall()]
@@ -209,6 +211,9 @@ def _remove_rows(ids: list[int]) -> int:
             "DELETE FROM instances_traversal WHERE for_each_id = ANY(%s)",
             "DELETE FROM instances_foreachrun WHERE instance_id = ANY(%s)",
             "UPDATE instances_edge SET upstream_id = NULL WHERE upstream_id = ANY(%s)",
+            # Code as it was edited, of a test run alone.
+            "DELETE FROM instances_taskversion v USING instances_instance i WHERE i.id = ANY(%s) AND v.id = i.version_id "
+            "AND v.number IS NULL",
             "DELETE FROM instances_instance WHERE id = ANY(%s)",
         ):
             cursor.execute(statement, [ids])

@@ -44,7 +44,7 @@ SELECT i.id, i.task_id, u.data_time, u.id, true, true
 FROM instances_instance i
 JOIN LATERAL (
     SELECT p.id, p.data_time FROM instances_instance p WHERE p.task_id = i.task_id AND p.data_time < i.data_time
-      AND p.instance_type <> 'non_periodic' ORDER BY p.data_time DESC LIMIT 1) u ON true
+      AND p.instance_type NOT IN ('non_periodic', 'test') ORDER BY p.data_time DESC LIMIT 1) u ON true
 WHERE i.id = ANY(%s::bigint[])
 ON CONFLICT DO NOTHING
 """

@@ -83,12 +83,14 @@ class InstanceType(StrEnum):
     PERIODIC = "periodic"
     NON_PERIODIC = "non_periodic"
     SUPPLEMENTARY = "supplementary"
+    TEST = "test"
 
 
 INSTANCE_TYPE_LABELS = {
     InstanceType.PERIODIC: _("Periodic instance"),
     InstanceType.NON_PERIODIC: _("Non-periodic instance"),
     InstanceType.SUPPLEMENTARY: _("Supplementary instance"),
+    InstanceType.TEST: _("Test run"),
 }
 
 
@@ -100,6 +102,7 @@ class RunType(StrEnum):
     RERUN = "RERUN"
     ADDITION = "ADDITION"
     MANUAL_TRIGGER = "MANUAL_TRIGGER"
+    TEST = "TEST"
 
 
 class TaskStatus(StrEnum):

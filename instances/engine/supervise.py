@@ -18,6 +18,7 @@ from instances.engine.lifecycle import Claimed, Result
 from instances.engine.logs import Sink, diagnosis
 from instances.engine.parameters import ParameterError
 from instances.engine.secrets import masked, note_uses
+from instances.engine.states import RunType
 from instances.models import Task, TaskVersion
 from instances.runners import registry
 from instances.runners.base import (
@@ -175,14 +176,23 @@ def prepare(claimed: Claimed) -> RunSpec:
             "WEOPS_DATA_TIME": claimed.data_time.isoformat(),
             "WEOPS_LIFE_ROUND": str(claimed.life_round),
             "WEOPS_TRY": str(claimed.try_number),
+            **({"WEOPS_TEST_RUN": "1"} if claimed.run_type == RunType.TEST else {}),
         },
         application_parameters=loads(application or "{}"),
         limits=stricter(
             _limits([version.definition.get(name) for name in Task.LIMITS]), _limits(of_group or [None] * 4)
         ),
-        run_timeout=run_timeout.total_seconds() if run_timeout else None,
+        run_timeout=_run_timeout(run_timeout, claimed),
         kill_grace=settings.WEOPS_KILL_GRACE_SECONDS,
     )
+
+
+def _run_timeout(of_task: Any, claimed: Claimed) -> float | None:
+    """A test run must end, though its task may run for ever."""
+    seconds: list[float] = [of_task.total_seconds()] if of_task else []
+    if claimed.run_type == RunType.TEST:
+        seconds.append(settings.WEOPS_TEST_RUN_SECONDS)
+    return min(seconds, default=None)
 
 
 def _given_twice(inherited: dict[str, Any]) -> Iterator[str]:
@@ -265,6 +275,8 @@ def supervise(run: Run, sink: Sink, worker: str) -> Result:
         f"execution {claimed.execution_id}, life {claimed.life_round}, try {claimed.try_number}, on {worker} "
         f"(host {HOST}, pid {os.getpid()})"
     )
+    if claimed.run_type == RunType.TEST:
+        sink.line("a test run: nothing waits for it, and it is not tried again")
     spec: RunSpec | None = None
     try:
         runner = registry.get(claimed.task_type)

@@ -20,7 +20,7 @@ from instances import operations
 from instances.engine import logs, secrets
 from instances.engine.parameters import ParameterError
 from instances.engine.snapshot import Rendered, rendered
-from instances.engine.states import LABELS, ExecutionState, State
+from instances.engine.states import LABELS, ExecutionState, InstanceType, State
 from instances.insight.names import Names
 from instances.insight.text_diff import FirstDifference, Row, diff, first_difference
 from instances.language import listed_plainly
@@ -122,7 +122,8 @@ def last_success(execution: Execution) -> tuple[Execution | None, str]:
         return same, "same_instance"
     earlier = rows.filter(
         instance__task=instance.task_id,
-        instance__traversal=instance.traversal,
+        # A test run is compared with what ran in earnest.
+        instance__traversal="" if instance.instance_type == InstanceType.TEST else instance.traversal,
         instance__data_time__lt=instance.data_time,
     )
     return earlier.order_by("-instance__data_time", "-pk").first(), "earlier_data_time"
@@ -150,7 +151,7 @@ def _compare_versions(found: Changes, baseline: Execution, mask: Masker, names: 
     if old is None or new is None:
         return
     found.versions = [
-        Value(gettext_noop("version"), str(old.number), str(new.number)),
+        Value(gettext_noop("version"), _number(old), _number(new)),
         Value(gettext_noop("submitted by"), _submitter(old), _submitter(new)),
         Value(gettext_noop("submitted at"), _time(old.created_at), _time(new.created_at)),
         Value(gettext_noop("note"), old.note, new.note),
@@ -160,6 +161,11 @@ def _compare_versions(found: Changes, baseline: Execution, mask: Masker, names: 
     found.code = diff(mask.mask_text(old.code), mask.mask_text(new.code))
     before, after = names.definitions([old.definition, new.definition])
     found.definition = [one for one in _values(_flat(before, mask), _flat(after, mask)) if one.changed]
+
+
+def _number(version: Any) -> str:
+    """Of a test run's code as it was edited, words."""
+    return "as edited" if version.number is None else str(version.number)
 
 
 def _submitter(version: Any) -> str:

@@ -43,7 +43,7 @@ CROSS JOIN LATERAL (
     SELECT e.life_round, e.run_ended_at - e.run_started_at AS run,
            e.run_started_at - greatest(e.wait_started_at, i.planned_time) AS wait, e.run_ended_at - i.planned_time AS finish
     FROM (SELECT n.id, n.execution_id, n.state, n.planned_time, n.data_time FROM instances_instance n
-          WHERE n.task_id = t.id ORDER BY n.data_time DESC LIMIT %(looked_at)s) i
+          WHERE n.task_id = t.id AND n.instance_type <> 'test' ORDER BY n.data_time DESC LIMIT %(looked_at)s) i
     JOIN instances_execution e ON e.id = i.execution_id
     WHERE i.state = 'success' AND e.state = 'success' AND NOT e.dry_run AND e.run_ended_at IS NOT NULL
     ORDER BY i.data_time DESC LIMIT %(runs)s

@@ -106,9 +106,9 @@ def _tasks(statement: str, projects: Projects, today: dt.date, days: int) -> lis
 
 _TODAY = """
 SELECT f.project_id, p.name, f.state, count(*) FROM (
-    SELECT i.project_id, i.state, i.planned_time FROM instances_instance i ORDER BY i.id DESC LIMIT %(newest)s) f
+    SELECT i.project_id, i.state, i.planned_time, i.instance_type FROM instances_instance i ORDER BY i.id DESC LIMIT %(newest)s) f
 JOIN projects_project p ON p.id = f.project_id
-WHERE f.planned_time >= %(begin)s AND f.planned_time < %(end)s
+WHERE f.instance_type <> 'test' AND f.planned_time >= %(begin)s AND f.planned_time < %(end)s
   AND (%(projects)s::bigint[] IS NULL OR f.project_id = ANY(%(projects)s::bigint[]))
 GROUP BY 1, 2, 3
 """

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import connection
 
+from instances.engine.states import InstanceType
 from instances.models import ForEachRun, Instance, Traversal
 from instances.models.traversal import TraversalState
 
@@ -148,7 +149,7 @@ class Place:
 
 def place_of(instance: Instance) -> Place | None:
     """Two queries for an inner instance, none for another."""
-    if instance.for_each_id is None:
+    if instance.for_each_id is None or instance.instance_type == InstanceType.TEST:
         return None
     parent = Instance.objects.select_related("task").filter(pk=instance.for_each_id).first()
     row = Traversal.objects.filter(for_each=instance.for_each_id, number=int(instance.traversal)).first()

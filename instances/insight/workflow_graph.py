@@ -25,7 +25,7 @@ _STATUS = {
 
 _LATEST = """
 SELECT t.id, i.id, i.state, i.data_time FROM unnest(%(tasks)s::bigint[]) AS t (id) CROSS JOIN LATERAL (
-    SELECT i.id, i.state, i.data_time FROM instances_instance i WHERE i.task_id = t.id
+    SELECT i.id, i.state, i.data_time FROM instances_instance i WHERE i.task_id = t.id AND i.instance_type <> 'test'
     ORDER BY i.data_time DESC LIMIT 1) i
 """
 

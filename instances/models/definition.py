@@ -285,11 +285,19 @@ def _shared_schedule(cycle: str, *columns: Any) -> Schedule:
     return Schedule(Cycle(cycle), *columns)
 
 
+class SubmittedVersions(models.Manager["TaskVersion"]):
+    def get_queryset(self) -> models.QuerySet["TaskVersion"]:
+        return super().get_queryset().filter(number__isnull=False)
+
+
 class TaskVersion(models.Model):
-    """What was submitted, never changed afterwards. `definition` holds the whole task for the record."""
+    """What was submitted, never changed afterwards. `definition` holds the whole task for the record.
+
+    One without a number was never submitted: a test run ran it as it stood in the editor. `every` has those, too.
+    """
 
     task = models.ForeignKey(Task, models.CASCADE, related_name="versions")
-    number = models.PositiveIntegerField()
+    number = models.PositiveIntegerField(null=True)
     task_type = models.CharField(max_length=16, choices=task_types)
     code = models.TextField(blank=True)
     parameters = models.JSONField(default=dict)
@@ -297,6 +305,9 @@ class TaskVersion(models.Model):
     note = models.CharField(max_length=500, blank=True)
     created_by = models.ForeignKey(USER, models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = SubmittedVersions()
+    every = models.Manager["TaskVersion"]()
 
     class Meta:
         ordering = ["task", "-number"]
@@ -306,7 +317,7 @@ class TaskVersion(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.task} v{self.number}"
+        return f"{self.task} v{self.number}" if self.number else f"{self.task}, as edited"
 
 
 class Dependency(models.Model):

@@ -22,6 +22,9 @@ INSTANCE_TYPES = [(kind.value, _(INSTANCE_TYPE_LABELS[kind])) for kind in Instan
 class Instance(models.Model):
     """One (task, data time[, traversal]).
 
+    A test run (type `test`) stands outside: its traversal is `test-<id>` and `for_each_id` its own id, so that whatever passes
+    over inner instances passes over it (ADR 25).
+
     Project, workflow, folder, owner, group and types are copied from the task when the instance is generated, so that a
     list of ten million rows filters without a join. Those copies carry no database foreign key: six checks a row
     would halve the speed of generation, and the task's own foreign keys already hold them.
@@ -29,8 +32,9 @@ class Instance(models.Model):
     Indexes and who needs them: `instance_once` (identity; binding of edges; history of one task), `instance_ready`
     (dispatch), `instance_gated` (the next of a serial task), `instance_in_lane` (the next of a lane, in each group),
     `instance_retry` (retry tick), `instance_deadline` (waiting timeout), `instance_thaw` (automatic thaw),
-    `instance_of_plan` (a plan's progress), `instance_of_for_each` (traversals), `instance_by_data_time` and
-    `instance_by_state` (lists with their usual order), `instance_not_periodic` and `instance_by_start` (their rare values).
+    `instance_of_plan` (a plan's progress), `instance_of_for_each` (traversals), `instance_tests` (test runs of a task),
+    `instance_by_data_time` and `instance_by_state` (lists with their usual order), `instance_not_periodic` and
+    `instance_by_start` (their rare values).
     """
 
     task = models.ForeignKey(Task, models.CASCADE, related_name="instances", db_index=False)
@@ -206,6 +210,9 @@ class Instance(models.Model):
                 fields=["for_each_id", "traversal"],
                 condition=Q(for_each_id__isnull=False),
                 name="instance_of_for_each",
+            ),
+            models.Index(
+                fields=["task"], condition=Q(instance_type=InstanceType.TEST), name="instance_tests"
             ),
             models.Index(F("data_time").desc(), F("id").desc(), name="instance_by_data_time"),
             models.Index(F("state"), F("data_time").desc(), F("id").desc(), name="instance_by_state"),

@@ -34,7 +34,7 @@ class InstanceOperation:
 
     `right`: what its user must have in an instance's project. `reason_required`: it must be told why. `undoable`: undo may
     put back what it did; `why_not_undoable` says why not. `locks_parents`: its change looks at what the instances wait for,
-    which is locked before them.
+    which is locked before them. `of_tests`: test runs, too, can be operated on so.
     """
 
     kind: ClassVar[str]
@@ -43,6 +43,7 @@ class InstanceOperation:
     undoable: ClassVar[bool] = True
     why_not_undoable: ClassVar[str] = ""
     locks_parents: ClassVar[bool] = False
+    of_tests: ClassVar[bool] = True
 
     def parse(self, given: Mapping[str, Any]) -> Any:
         """The options, from JSON-like values. Raises OptionError. By default there are none."""
@@ -62,6 +63,11 @@ class InstanceOperation:
 
     def refusal(self, instance: Instance, options: Any) -> str:
         """Why `instance` (with its task) is refused as it is now; '' if it is not. By default the states' table decides."""
+        if instance.instance_type == states.InstanceType.TEST and not self.of_tests:
+            message = gettext(
+                "%(instance)s is a test run: %(verb)s is not for those; start another one instead."
+            )
+            return message % {"instance": instance, "verb": self.verb()}
         if instance.state in self.allowed_from():
             return ""
         return states.refusal(states.Operation(self.kind), instance.state, str(instance))

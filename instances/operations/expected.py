@@ -16,7 +16,7 @@ _AVERAGES = f"""
 SELECT t.id, (
     SELECT avg(last.seconds) FROM (
         SELECT run.seconds FROM (
-            SELECT i.id, i.data_time FROM instances_instance i WHERE i.task_id = t.id
+            SELECT i.id, i.data_time FROM instances_instance i WHERE i.task_id = t.id AND i.instance_type <> 'test'
             ORDER BY i.data_time DESC LIMIT {LOOK_BACK}
         ) recent
         CROSS JOIN LATERAL (

@@ -20,7 +20,7 @@ from instances.operations.base import InstanceOperation
 from instances.operations.words import counted, rights_named
 from weops.projects import access
 
-_ALWAYS = "i.state, t.rerun_allowed, i.project_id, i.frozen_at IS NULL"
+_ALWAYS = "i.state, i.instance_type = 'test', t.rerun_allowed, i.project_id, i.frozen_at IS NULL"
 _OF_KIND = {
     "freeze": "i.thaw_at IS NOT DISTINCT FROM %(thaw_at)s::timestamptz",
     "withdraw_acknowledgement": """EXISTS (

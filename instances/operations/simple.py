@@ -30,6 +30,7 @@ class Terminate(InstanceOperation):
 class Rerun(InstanceOperation):
     kind = Operation.RERUN
     right = Right.OPERATE
+    of_tests = False
     locks_parents = True
 
     def parse(self, given: Mapping[str, Any]) -> RerunOptions:
@@ -70,6 +71,7 @@ class Rerun(InstanceOperation):
 @register
 class MarkSuccess(InstanceOperation):
     kind = Operation.MARK_SUCCESS
+    of_tests = False
     right = Right.OVERRIDE
 
     def change(self, ids: Sequence[int], record: OperationRecord, options: Any) -> Changed:

@@ -140,6 +140,7 @@ BY_ROLE: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "instances_operationrecord_change": (MEMBERS, NOBODY),
     "instances_task_step": (OPERATORS, OPERATORS),
     "instances_task_run": (OPERATORS, OPERATORS),
+    "instances_task_test": (AUTHORS, AUTHORS),
     "instances_task_versions": (MEMBERS, NOBODY),
     "instances_task_restore": (AUTHORS, AUTHORS),
     "instances_task_waits": (MEMBERS, NOBODY),

@@ -1,10 +1,10 @@
 """SQL of the evaluator. Everything is found by a range of ids, by what is due, or by ids."""
 
-# The rules that watch an instance `i`: at most three index probes.
+# The rules that watch an instance `i`: at most three index probes. None watches test runs.
 _RULES = """
 CROSS JOIN LATERAL (VALUES ('task', i.task_id), ('workflow', i.workflow_id), ('project', i.project_id)) o(kind, id)
 JOIN alarms_target g ON g.object_kind = o.kind AND g.object_id = o.id
-JOIN alarms_rule r ON r.id = g.rule_id AND r.enabled
+JOIN alarms_rule r ON r.id = g.rule_id AND r.enabled AND i.instance_type <> 'test'
 """
 
 # One snapshot for all three: what is visible, and which writers it does not see.
@@ -60,6 +60,7 @@ ACTIVE = f"""
 SELECT r.id, {_FACTS}
 FROM (SELECT * FROM instances_instance
       WHERE state IN ('wait_event', 'wait_upstream', 'wait_run', 'running', 'failed_retry') AND id > %(low)s
+        AND instance_type <> 'test'
         AND CASE %(kind)s WHEN 'task' THEN task_id WHEN 'workflow' THEN workflow_id ELSE project_id END = ANY(%(objects)s)
       ORDER BY id LIMIT %(limit)s) i
 JOIN alarms_rule r ON r.id = %(rule)s

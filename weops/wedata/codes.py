@@ -58,7 +58,7 @@ INSTANCE_TYPES: dict[int, str] = {
     1: InstanceType.PERIODIC,
     2: InstanceType.NON_PERIODIC,
 }
-INSTANCE_TYPE_CODES = {kind: number for number, kind in INSTANCE_TYPES.items()}
+INSTANCE_TYPE_CODES = {kind: number for number, kind in INSTANCE_TYPES.items()} | {InstanceType.TEST: 2}
 
 PRIORITIES: dict[int, int] = {4: Priority.HIGH, 5: Priority.MEDIUM, 6: Priority.LOW}
 PRIORITY_CODES = {ours: theirs for theirs, ours in PRIORITIES.items()}

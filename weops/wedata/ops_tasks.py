@@ -46,7 +46,7 @@ class Facts:
 
 def first_runs(task_ids: Sequence[int]) -> dict[int, Any]:
     """{task: when the instance of its first data time began to run, first}: one probe of an index for each task."""
-    first = Instance.objects.filter(task=OuterRef("pk")).order_by("data_time")
+    first = Instance.objects.filter(task=OuterRef("pk"), traversal="").order_by("data_time")
     starts = Execution.objects.filter(instance=OuterRef("first_instance")).order_by("run_started_at")
     rows = Task.objects.filter(pk__in=task_ids).annotate(first_instance=Subquery(first.values("pk")[:1]))
     rows = rows.annotate(began=Subquery(starts.values("run_started_at")[:1]))

@@ -11,7 +11,7 @@ SHARE).
 
 What workers and the clock do is in `runs`; the ends that people set in `ends`; new lives in `begin`; freezing in `holds`;
 removing dependencies in `edges`; undo in `undoing`; what events do in `events`; skipping and other verdicts on parents in
-`verdicts`; For-each tasks in `handover` and `traversals`. The SQL of each is beside it and nobody else's.
+`verdicts`; For-each tasks in `handover` and `traversals`; test runs in `trials`. The SQL of each is beside it and nobody else's.
 """
 
 from instances.engine.lifecycle.begin import rerun
@@ -31,6 +31,7 @@ from instances.engine.lifecycle.runs import (
     retry_due,
 )
 from instances.engine.lifecycle.traversals import begin_children, end_delegated, end_waiting_in_vain
+from instances.engine.lifecycle.trials import begin_trial
 from instances.engine.lifecycle.undoing import IMAGE, hold, images, restore
 from instances.engine.lifecycle.verdicts import begin_to_wait, parent_timeouts, ripple
 
@@ -41,6 +42,7 @@ __all__ = [
     "Touched",
     "begin_children",
     "begin_to_wait",
+    "begin_trial",
     "claim",
     "end_delegated",
     "end_waiting_in_vain",

@@ -8,7 +8,7 @@ WHERE i.id = ANY(%(ids)s) AND (CASE
     WHEN n.fresh THEN i.state IN ('wait_event', 'wait_upstream', 'wait_run')
     WHEN (i.state = ANY(%(sources)s)) IS NOT TRUE THEN false
     WHEN t.rerun_allowed = 'FAILURE' THEN i.state IN ('failed', 'failed_retry')
-    ELSE t.rerun_allowed = 'ALL' END)
+    ELSE t.rerun_allowed = 'ALL' END) AND (n.fresh OR i.instance_type <> 'test')
 """
 
 ABLE = f"SELECT i.id {_ABLE}"
@@ -20,7 +20,7 @@ INSERT INTO instances_edge (instance_id, upstream_task_id, upstream_data_time, u
 SELECT able.id, able.task_id, previous.data_time, previous.id, true, true
 FROM (SELECT i.id, i.task_id, i.data_time {_ABLE}) able CROSS JOIN LATERAL (
     SELECT p.id, p.data_time FROM instances_instance p WHERE p.task_id = able.task_id AND p.data_time < able.data_time
-      AND p.instance_type <> 'non_periodic' ORDER BY p.data_time DESC LIMIT 1) previous
+      AND p.instance_type NOT IN ('non_periodic', 'test') ORDER BY p.data_time DESC LIMIT 1) previous
 WHERE NOT EXISTS (SELECT 1 FROM instances_edge e WHERE e.instance_id = able.id AND e.is_self)
 """  # noqa: S608 - constants
 

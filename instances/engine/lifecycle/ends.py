@@ -44,9 +44,9 @@ def end(
     cursor.execute(statements.END_WAITING, values)
     rows = cursor.fetchall()
     touched = Touched(instances=len(rows))
-    for _, _, group_id, lane, for_each_id in rows:
+    for instance_id, _, group_id, lane, for_each_id in rows:
         touched.freed(group_id, None, lane)
-        touched.for_each |= {for_each_id} - {None}
+        touched.for_each |= {for_each_id} - {None, instance_id}
     ended = {row[0]: row[1] for row in rows}
     if ended:
         cancel_dispatched(cursor, list(ended), code, message, touched)

@@ -203,7 +203,7 @@ def finish(results: Sequence[Result], lease_ttl: float | None = None) -> Touched
             if new in FINAL:
                 touched.plans |= {plan_id} - {None}
             if new in FINAL or not new:
-                touched.for_each |= {for_each_id} - {None}
+                touched.for_each |= {for_each_id} - {None, instance_id}
             if new == State.SUCCESS:
                 succeeded.append(instance_id)
                 if result.not_taken is not None:
