@@ -158,6 +158,13 @@ class ScopedInline(ChoiceLimits, TabularInline):
 
     extra = 0
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """With a name of its own for those who listen: the head of the column is no label of a field."""
+        found = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if found is not None:
+            found.widget.attrs.setdefault("aria-label", found.label)
+        return found
+
     def _may(self, request: HttpRequest) -> bool:
         return access.has_anywhere(request.user, self.change_right)
 
