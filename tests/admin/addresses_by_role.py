@@ -46,7 +46,7 @@ BY_ROLE: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "projects_secret_changelist": (ADMINS, ADMINS),
     "projects_secret_add": (ADMINS, ADMINS),
     "projects_secret_history": (ADMINS, ADMINS),
-    "projects_secret_delete": (ADMINS, ADMINS),
+    "projects_secret_delete": (NOBODY, NOBODY),
     "projects_secret_change": (ADMINS, ADMINS),
     "projects_datasource_changelist": (ADMINS, ADMINS),
     "projects_datasource_add": (ADMINS, ADMINS),

@@ -61,6 +61,7 @@ IN_USE = {
     "projects.project",
     "projects.folder",
     "projects.resourcegroup",
+    "projects.secret",
     "instances.workflow",
     "instances.task",
 }
@@ -242,8 +243,9 @@ def test_what_nothing_holds_on_to_can_be_deleted(
     folder = Folder.objects.create(project=project, name="empty")
     workflow = factories.make_workflow(project)
     task = factories.make_task(workflow)
+    secret = factories.make_secret(project)
     rows: dict[str, Any] = {
-        "instances.task": task, "instances.workflow": workflow, "projects.folder": folder,
+        "instances.task": task, "instances.workflow": workflow, "projects.folder": folder, "projects.secret": secret,
         "projects.resourcegroup": task.resource_group, "projects.project": project,
     }  # fmt: skip
     assert set(rows) == IN_USE
