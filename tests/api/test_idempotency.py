@@ -1,18 +1,24 @@
 """A mutation under an idempotency key is carried out once; ETags keep two editors from overwriting each other."""
 
 import datetime as dt
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from instances.models import Workflow
 from tests.factories import DANA, PETRA, VERA
+from tests.stack import until
+from weops.api import idempotency
 from weops.api.models import Answer
 from weops.projects.access import Right
+from weops.projects.definitions import FOLDERS as FOLDERS_RULES
 from weops.projects.models import Folder
 
 Api = Callable[..., APIClient]
@@ -69,8 +75,52 @@ def test_one_that_is_on_is_not_begun_twice_and_one_that_died_is(world: SimpleNam
     Answer.objects.update(status=None)
     busy = client.post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY="k1")
     assert (busy.status_code, busy.json()["code"]) == (409, "idempotency_key_busy")
-    Answer.objects.update(created_at=timezone.now() - dt.timedelta(minutes=6))
+    # However long it takes: it lives.
+    Answer.objects.update(created_at=timezone.now() - dt.timedelta(days=2))
+    assert client.post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY="k1").status_code == 409
+    Answer.objects.update(alive_at=timezone.now() - idempotency.LEASE - dt.timedelta(seconds=1))
     assert client.post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY="k1").status_code == 201
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_that_lasts_longer_than_its_lease_is_carried_out_once(
+    world: SimpleNamespace, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = dt.timedelta(seconds=1)
+    monkeypatch.setattr(idempotency, "LEASE", lease)
+    monkeypatch.setattr(idempotency, "BEAT", 0.05)
+    body, client = {"project": world.ours.project.pk, "name": "new"}, api(DANA)
+    begun, go_on, real = threading.Event(), threading.Event(), FOLDERS_RULES.create
+
+    def create(*args: Any, **kwargs: Any) -> Any:
+        begun.set()
+        assert go_on.wait(30)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(FOLDERS_RULES, "create", create)
+
+    def post() -> Any:
+        try:
+            return client.post(FOLDERS, body, HTTP_IDEMPOTENCY_KEY="k1")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(post)
+        try:
+            assert begun.wait(30)
+            claimed = Answer.objects.get()
+            until(
+                lambda: Answer.objects.get().alive_at > claimed.created_at + lease, "a life beyond the lease"
+            )
+            assert post().json()["code"] == "idempotency_key_busy"
+        finally:
+            go_on.set()
+        assert first.result(30).status_code == 201
+    again = post()
+    assert (again.status_code, again["Idempotency-Replayed"]) == (201, "true")
+    assert Folder.objects.filter(name="new").count() == 1
+    until(lambda: "idempotency" not in {one.name for one in threading.enumerate()}, "the end of the heart")
 
 
 @pytest.mark.parametrize("key", ["x" * 129, "ключ"])

@@ -1,14 +1,19 @@
 """A mutation with the header `Idempotency-Key` is carried out once: repeated, it gets the first answer again.
 
+While it is being carried out, however long that takes, the process that does so renews a lease on it, and the same request is
+refused. One whose lease has run out died with its process, and is carried out when it is repeated. Times are the database's.
+
 Keys are of their user and count for a day; another token of the user, which may do less, is told nothing by them. Only answers
 of success are kept: what was refused has changed nothing, and may be tried again under the same key.
 """
 
 import datetime as dt
 import hashlib
+import logging
+import threading
 from typing import Any
 
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.http import HttpResponse
@@ -20,10 +25,12 @@ from rest_framework.response import Response
 from weops.api.errors import Wrong
 from weops.api.models import Answer
 
+log = logging.getLogger(__name__)
 HEADER = "Idempotency-Key"
 LIVES = dt.timedelta(days=1)
-# One who began so long ago and never answered is dead.
-ABANDONED = dt.timedelta(minutes=5)
+# One who was not heard of for so long is dead; seconds between two signs of life.
+LEASE = dt.timedelta(minutes=1)
+BEAT = 10.0
 MOST_CHARS = 128
 KEPT_HEADERS = ("ETag", "Location")
 
@@ -32,7 +39,10 @@ _CLAIM = """
 INSERT INTO api_answer (user_id, key, digest, headers, body) VALUES (%s, %s, %s, '{}', '')
 ON CONFLICT DO NOTHING RETURNING id
 """
-_CLEAN = "DELETE FROM api_answer WHERE id IN (SELECT id FROM api_answer WHERE created_at < %s LIMIT 10)"
+_CLEAN = (
+    "DELETE FROM api_answer WHERE id IN (SELECT id FROM api_answer "
+    "WHERE created_at < %s AND (status IS NOT NULL OR alive_at < now() - make_interval(secs => %s)) LIMIT 10)"
+)
 
 
 class Replayed(Exception):
@@ -55,12 +65,14 @@ def claim(request: Request) -> int | None:
         raise Wrong(400, "invalid", f"{HEADER} has 1 to {MOST_CHARS} visible ASCII characters.")
     digest, now = _digest(request), timezone.now()
     mine = Answer.objects.filter(user=request.user.pk, key=key)
-    mine.filter(Q(created_at__lt=now - LIVES) | Q(status=None, created_at__lt=now - ABANDONED)).delete()
+    old = Q(created_at__lt=now - LIVES) & ~Q(status=None)
+    mine.filter(old | Q(status=None, alive_at__lt=Now() - LEASE)).delete()
     with connection.cursor() as cursor:
         # Everybody's oldest go by and by; nobody else need look after this table.
-        cursor.execute(_CLEAN, [now - LIVES])
+        cursor.execute(_CLEAN, [now - LIVES, LEASE.total_seconds()])
         cursor.execute(_CLAIM, [request.user.pk, key, digest])
         if row := cursor.fetchone():
+            _heart.add(int(row[0]))
             return int(row[0])
     found = mine.first()
     if found is not None and found.digest != digest:
@@ -92,6 +104,7 @@ def _digest(request: Request) -> str:
 
 def keep(claimed: int, response: Response) -> None:
     """Settles a claim: a success is kept with its body, everything else lets the key go."""
+    _heart.discard(claimed)
     mine = Answer.objects.filter(pk=claimed)
     if not 200 <= response.status_code < 300:
         mine.delete()
@@ -99,3 +112,43 @@ def keep(claimed: int, response: Response) -> None:
     headers = {name: response[name] for name in KEPT_HEADERS if name in response}
     body = "" if response.data is None else JSONRenderer().render(response.data).decode()
     mine.update(status=response.status_code, headers=headers, body=body, created_at=Now())
+
+
+class _Heart:
+    """Renews the leases of all that this process carries out, in one thread, which ends when there is nothing to renew."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: set[int] = set()
+        self._beats = False
+
+    def add(self, claimed: int) -> None:
+        with self._lock:
+            self._held.add(claimed)
+            if not self._beats:
+                self._beats = True
+                threading.Thread(target=self._beat, name="idempotency", daemon=True).start()
+
+    def discard(self, claimed: int) -> None:
+        with self._lock:
+            self._held.discard(claimed)
+
+    def _beat(self) -> None:
+        pause = threading.Event()
+        while True:
+            pause.wait(BEAT)
+            with self._lock:
+                if not self._held:
+                    self._beats = False
+                    return
+                held = list(self._held)
+            try:
+                Answer.objects.filter(pk__in=held, status=None).update(alive_at=Now())
+            except DatabaseError as error:
+                # The next beat may still come in time.
+                log.warning("requests under way cannot say that they live: %s", error)
+            finally:
+                connection.close()
+
+
+_heart = _Heart()

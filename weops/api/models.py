@@ -46,7 +46,8 @@ class Token(models.Model):
 
 
 class Answer(models.Model):
-    """What was answered to a request with an idempotency key; `status` is null while it is being carried out."""
+    """What was answered to a request with an idempotency key; `status` is null while it is being carried out, and then the
+    process that does so says by `alive_at` that it still lives."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False, db_constraint=False
@@ -57,6 +58,7 @@ class Answer(models.Model):
     headers = models.JSONField(default=dict)
     body = models.TextField(default="")
     created_at = models.DateTimeField(db_default=Now())
+    alive_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         verbose_name, verbose_name_plural = _("answer"), _("answers")
