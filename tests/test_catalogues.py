@@ -1,6 +1,7 @@
 """The catalogues of the console's words are whole and in step with the source, and requests are answered in their language."""
 
 import ast
+import re
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -58,6 +59,24 @@ def test_no_message_stands_inside_an_f_string(share: catalogues.Share) -> None:
         if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ASKING
     ]
     assert not found
+
+
+def test_scripts_hold_no_sentence() -> None:
+    """They take their words from the page, where they are in the reader's language."""
+    found = [
+        f"{path.relative_to(catalogues.ROOT)}: {text}"
+        for share in catalogues.SHARES
+        for path in sorted((catalogues.ROOT / share.home).rglob("static/**/*.js"))
+        for text in re.findall(r"""["'`]([^"'`\n]*)["'`]""", _without_comments(path.read_text()))
+        if re.search(
+            r"(?<![\w-])[A-Za-z]{2,} [a-z]{2,} [a-z]{2,}(?![\w-])|[a-z]{2} [a-z]{2,}(\\.$|\\. |…)", text
+        )
+    ]
+    assert not found
+
+
+def _without_comments(script: str) -> str:
+    return re.sub(r"/\*.*?\*/|(^|\s)//[^\n]*", "", script, flags=re.DOTALL)
 
 
 def test_the_same_words_are_translated_alike_in_every_share() -> None:
