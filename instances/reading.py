@@ -3,47 +3,34 @@
 Every result is that of the queryset itself; only the way to it is chosen here.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.core.exceptions import EmptyResultSet, FullResultSet
+from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import QuerySet
-from django.db.models.expressions import Col, RawSQL
-from django.db.models.lookups import Lookup
-from django.db.models.sql.where import AND, WhereNode
 
-from instances.engine.states import State
-from instances.models import Instance, TaskPlace
-from weops.console.paging import COUNT_CAP
+from instances.models import Instance
+from instances.models.instance import UNCOMMON
+from instances.reading_ways import ALL_STATES, TABLE, Sql, Way
+from weops.console.paging import COUNT_CAP, capped_count
 
-# Entries of one order that a count reads before it gives up; a page reads some more for each row that it wants.
+# Entries of one order that a page reads before it gives up; some more for each row that it wants.
 WALK = 10_000
 WALK_EACH = 20
+# Entries of a state that a count reads: of the index alone, and of the rows themselves.
+COUNTED = 10_000
+COUNTED_ROWS = 2_500
 # So few rows of tasks are read at once, without a walk before.
 AT_ONCE = 2_000
-# Rows of all tasks together that a count by task reads.
-BY_TASK = 30_000
-# More tasks than these are no way to a page, nor to a count.
-MOST_TASKS = 1_000
+# A count looks up the uncommon rows of so many tasks one by one.
+MOST_LOOKED_UP = 500
+# Rows of all tasks together that a count by task reads, and the most tasks that it reads them of.
+BY_TASK = 10_000
 MOST_COUNTED_TASKS = 300
-# With a range of start times, which has an index of its own, these are the most.
-FEW_TASKS = 20
 
-ORDER = ("-data_time", "-id")
-ALL_STATES: tuple[str, ...] = tuple(state.value for state in State)
-_TABLE = '"instances_instance"'
-_PLACE_COLUMNS = {
-    "task_id",
-    "project_id",
-    "workflow_id",
-    "folder_id",
-    "owner_id",
-    "resource_group_id",
-    "task_type",
-    "cycle_type",
-}
+# (id, data time)
+Found = tuple[int, Any]
 
 
 @dataclass
@@ -54,47 +41,40 @@ class Counts:
     more: set[str] = field(default_factory=set)
 
 
-def page_ids(rows: QuerySet[Instance], limit: int, offset: int = 0) -> list[int]:
-    """Ids of `rows.order_by("-data_time", "-id")[offset : offset + limit]`."""
+def page_ids(rows: QuerySet[Instance], limit: int, offset: int = 0, *, descending: bool = True) -> list[int]:
+    """Ids of `rows.order_by("-data_time", "-id")[offset : offset + limit]`, or of the other direction.
+
+    The caller checks the conditions once more when it reads the rows: they may have changed meanwhile.
+    """
     need = offset + limit
     try:
-        way = _Way.to(rows)
-        if way is not None:
-            found = _bounded(way, need)
-            if found is not None:
-                return found[offset:]
+        way = Way.to(rows, descending=descending)
+        found = None if way is None else _bounded(way, need)
     except EmptyResultSet:
         return []
-    return list(rows.order_by(*ORDER).values_list("pk", flat=True)[offset:need])
-
-
-def _bounded(way: "_Way", need: int) -> list[int] | None:
-    """The first `need` ids by one of the two bounded ways; None if neither leads there."""
-    if way.tasks == []:
-        return []
-    by_task = way.tasks is not None and (not way.started or len(way.tasks) <= FEW_TASKS)
-    if by_task and not way.started and way.states is None and len(way.tasks or ()) * need <= AT_ONCE:
-        return _by_task(way, need)
-    found = _walked(way, need, WALK + WALK_EACH * need)
-    return _by_task(way, need) if found is None and by_task else found
+    if found is not None:
+        return [pk for pk, _ in found[offset:]]
+    order = ("-data_time", "-id") if descending else ("data_time", "id")
+    return list(rows.order_by(*order).values_list("pk", flat=True)[offset:need])
 
 
 def count(rows: QuerySet[Instance], cap: int) -> Counts:
     """Rows in each state; counts beyond `cap` are `cap` + 1."""
     try:
-        way = _Way.to(rows)
-        if way is None:
-            return Counts(count_states(rows, cap))
-        if way.tasks == []:
-            return Counts()
-        counts = _walked_counts(way, cap)
-        if counts.more and way.tasks is not None:
-            _improve(counts, way)
+        way = Way.to(rows)
+        counts = Counts(count_states(rows, cap)) if way is None else _counted(way, cap)
     except EmptyResultSet:
         return Counts()
     counts.more = {state for state in counts.more if counts.found.get(state, 0) <= cap}
     counts.found = {state: min(number, cap + 1) for state, number in counts.found.items() if number}
     return counts
+
+
+def total(rows: QuerySet[Instance], cap: int = COUNT_CAP) -> int:
+    """The number of rows, or `cap` + 1 for any more, however long it takes."""
+    counts = count(rows, cap)
+    known = sum(counts.found.values())
+    return capped_count(rows, cap) if counts.more and known <= cap else min(known, cap + 1)
 
 
 def count_states(rows: QuerySet[Instance], cap: int = COUNT_CAP) -> dict[str, int]:
@@ -113,179 +93,183 @@ def count_states(rows: QuerySet[Instance], cap: int = COUNT_CAP) -> dict[str, in
     return {state: number for state, number in found if number}
 
 
-@dataclass
-class _Way:
-    """What a queryset's conditions offer. `tasks`: those that can have any of its rows, None if too many or unknown.
-
-    `condition`: all of its conditions as SQL. `seek`: the one on data time and id, which the indexes of the order seek by.
-    `states`: those that are chosen, None for all. `started`: there is a condition on the start time."""
-
-    rows: QuerySet[Instance]
-    condition: str
-    values: list[Any]
-    seek: str
-    seek_values: list[Any]
-    states: list[str] | None
-    tasks: list[int] | None
-    started: bool
-
-    @classmethod
-    def to(cls, rows: QuerySet[Instance]) -> "_Way | None":
-        """None: something rarer leads, and the database finds it by itself. Raises EmptyResultSet."""
-        query = rows.query
-        joined = [
-            name for name, uses in query.alias_refcount.items() if uses and name != Instance._meta.db_table
-        ]
-        if joined or query.is_sliced or query.combinator or query.distinct:
-            return None
-        lookups = list(_lookups(query.where))
-        if any(_leads(*one) for one in lookups):
-            return None
-        condition, values = _sql(rows, query.where)
-        order = [child for child in _anded(query.where) if _of_order(child)]
-        seek, seek_values = _sql(rows, WhereNode(order, AND))
-        states = [set(_listed(name, rhs)) for column, name, rhs in lookups if column == "state"]
-        chosen = sorted(set(ALL_STATES).intersection(*states)) if states else None
-        started = any(column == "start_time" for column, _, _ in lookups)
-        return cls(rows, condition, values, seek, seek_values, chosen, _tasks(lookups), started)
-
-    def part(self, state: str | None, limit: int, columns: str = "*") -> tuple[str, list[Any]]:
-        """The newest `limit` rows after the mark, of one state or of all, whatever the other conditions."""
-        where, values = self.seek, [*self.seek_values]
-        if state is not None:
-            where, values = f"{where} AND state = %s", [*values, state]
-        return (
-            f"SELECT {columns} FROM {_TABLE} WHERE {where} ORDER BY data_time DESC, id DESC LIMIT %s",  # noqa: S608
-            [*values, limit],
-        )
+# Pages
 
 
-def _sql(rows: QuerySet[Instance], where: WhereNode) -> tuple[str, list[Any]]:
-    try:
-        sql, values = rows.query.get_compiler(connection=connection).compile(where)
-    except FullResultSet:
-        return "TRUE", []
-    return sql or "TRUE", list(values)
-
-
-def _anded(where: WhereNode) -> Iterator[Any]:
-    """The conditions that all hold, from nested ANDs too."""
-    if where.connector != AND or where.negated:
-        yield where
-        return
-    for child in where.children:
-        if isinstance(child, WhereNode):
-            yield from _anded(child)
-        else:
-            yield child
-
-
-def _lookups(where: WhereNode) -> Iterator[tuple[str, str, Any]]:
-    """(column, lookup, plain value) of the conditions that all hold."""
-    for child in _anded(where):
-        if _plain(child):
-            yield child.lhs.target.attname, child.lookup_name, child.rhs
-
-
-def _plain(condition: Any) -> bool:
-    """A column of the instance, compared with a value that is known here."""
-    return (
-        isinstance(condition, Lookup)
-        and isinstance(condition.lhs, Col)
-        and not hasattr(condition.rhs, "as_sql")
-        and not hasattr(condition.rhs, "resolve_expression")
-    )
-
-
-def _listed(name: str, value: Any) -> list[Any]:
-    if name == "exact":
-        return [value]
-    return list(value) if name == "in" else list(ALL_STATES)
-
-
-def _of_order(condition: Any) -> bool:
-    if isinstance(condition, WhereNode):
-        return all(_of_order(child) for child in condition.children)
-    return _plain(condition) and condition.lhs.target.attname in ("data_time", "id")
-
-
-def _leads(column: str, name: str, value: Any) -> bool:
-    """An index of its own makes this condition the best beginning."""
-    if column in ("id", "for_each_id"):
-        return name in ("exact", "in")
-    return column == "instance_type" and name == "exact" and value != "periodic"
-
-
-def _tasks(lookups: list[tuple[str, str, Any]]) -> list[int] | None:
-    wanted = [one for one in lookups if one[0] in _PLACE_COLUMNS and one[1] in ("exact", "in", "isnull")]
-    if not wanted:
+def _bounded(way: Way, need: int) -> list[Found] | None:
+    """The first `need` rows by one of the bounded ways; None if none leads there."""
+    if way.tasks == []:
+        return []
+    if few := _few(way):
+        return _of_few(way, few, need)
+    if way.started is None:
+        return _in_order(way, need)
+    late = _walked(way.off_time(), need, WALK + WALK_EACH * need)
+    usual = _in_order(way.on_time(), need) if late is not None else None
+    if late is None or usual is None:
         return None
-    places = TaskPlace.objects.all()
-    for column, name, value in wanted:
-        places = places.filter(**{f"{column}__{name}": value})
-    found = list(places.order_by("task_id").values_list("task_id", flat=True).distinct()[: MOST_TASKS + 1])
-    return found if len(found) <= MOST_TASKS else None
+    return _merged(way, [*usual, *late], need)
 
 
-def _walked(way: _Way, need: int, budget: int) -> list[int] | None:
-    """The first ids by the order, or by that of each chosen state; None if the budget ended before `need` were found."""
-    parts: list[str | None] = [None] if way.states is None else [*way.states]
+def _in_order(way: Way, need: int) -> list[Found] | None:
+    tasks = len(way.tasks) * (len(way.uncommon) or 1) if way.tasks is not None else 0
+    quick = way.states is None or bool(way.uncommon)
+    if tasks and quick and not way.rare and tasks * need <= max(AT_ONCE, need + AT_ONCE // 4):
+        return _by_task(way, need)
+    found = _walked(way, need, WALK + WALK_EACH * need)
+    return _by_task(way, need) if found is None and tasks and not way.rare else found
+
+
+def _merged(way: Way, found: list[Found], need: int) -> list[Found]:
+    return sorted(found, key=lambda row: (row[1], row[0]), reverse=way.descending)[:need]
+
+
+def _few(way: Way) -> Sql | None:
+    """A condition that so few rows pass that all of them can be read."""
+    for lead, most in way.few_rows:
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM {TABLE} WHERE {lead.text} LIMIT %s) AS part"  # noqa: S608
+        if _fetched(sql, [*lead.values, most + 1])[0][0] <= most:
+            return lead
+    return None
+
+
+def _fenced(lead: Sql) -> str:
+    """The offset keeps the database from another way than by `lead`."""
+    return f"(SELECT * FROM {TABLE} WHERE {lead.text} OFFSET 0) AS {TABLE}"  # noqa: S608
+
+
+def _of_few(way: Way, lead: Sql, need: int) -> list[Found]:
+    sql = (
+        f"SELECT id, data_time FROM {_fenced(lead)} WHERE {way.condition.text} ORDER BY {way.order} LIMIT %s"  # noqa: S608
+    )
+    return _fetched(sql, [*lead.values, *way.condition.values, need])
+
+
+def _walked(way: Way, need: int, budget: int) -> list[Found] | None:
+    """The first rows by the order, or by that of each chosen state; None if the budget ended before `need` were found."""
+    parts = way.orders
+    # Of a state, the index alone may tell; in the order of all, rows that come together lie together, too.
+    narrow = way.narrow if parts != [None] else None
+    condition, columns = (
+        (way.condition, "*") if narrow is None else (narrow, "id, data_time, task_id, traversal")
+    )
     pieces: list[str] = []
     values: list[Any] = []
     for place, state in enumerate(parts):
-        sql, given = way.part(state, budget)
+        part = way.part(state, budget, columns)
         pieces.append(
-            f"(SELECT id, data_time, {place} AS part FROM ({sql}) AS {_TABLE} WHERE {way.condition}"  # noqa: S608
-            " ORDER BY data_time DESC, id DESC LIMIT %s)"
+            f"(SELECT id, data_time, {place} AS part FROM ({part.text}) AS {TABLE} WHERE {condition.text}"  # noqa: S608
+            f" ORDER BY {way.order} LIMIT %s)"
         )
-        values += [*given, *way.values, need]
-    if not pieces:
-        return []
-    found = _fetched(" UNION ALL ".join(pieces), values)
+        values += [*part.values, *condition.values, need]
+    found = _fetched(" UNION ALL ".join(pieces), values) if pieces else []
     sizes = [0] * len(parts)
     for _, _, place in found:
         sizes[place] += 1
     for state, size in zip(parts, sizes, strict=True):
         if size < need and not _ended(way, state, budget):
             return None
-    found.sort(key=lambda row: (row[1], row[0]), reverse=True)
-    return [pk for pk, _, _ in found[:need]]
+    return _merged(way, [(pk, data_time) for pk, data_time, _ in found], need)
 
 
-def _ended(way: _Way, state: str | None, budget: int) -> bool:
+def _ended(way: Way, state: str | None, budget: int) -> bool:
     """Whether the budget reached the end of that order."""
-    sql, values = way.part(state, budget + 1, "1")
-    return not _fetched(f"SELECT 1 FROM ({sql}) AS part OFFSET %s LIMIT 1", [*values, budget])  # noqa: S608
+    part = way.part(state, budget + 1, "1")
+    return not _fetched(f"SELECT 1 FROM ({part.text}) AS part OFFSET %s LIMIT 1", [*part.values, budget])  # noqa: S608
 
 
-def _by_task(way: _Way, need: int) -> list[int]:
-    """The first ids of each task, merged."""
-    mine = way.rows.filter(task_id=RawSQL("candidate.id", [])).order_by(*ORDER)[:need]
-    sql, values = mine.values_list("id", "data_time").query.sql_with_params()
-    return [
-        row[0]
-        for row in _fetched(
-            "SELECT page.id FROM unnest(%s::bigint[]) AS candidate(id)"  # noqa: S608
-            f" CROSS JOIN LATERAL ({sql}) AS page(id, data_time)"
-            " ORDER BY page.data_time DESC, page.id DESC LIMIT %s",
-            [way.tasks, *values, need],
-        )
-    ]
+def _by_task(way: Way, need: int) -> list[Found]:
+    """The first rows of each task, merged: of those `need` tasks alone whose own first rows come first."""
+    states: list[str | None] = [*way.uncommon] or [None]
+    seek = (
+        way.seek & Sql("state = ANY(%s) AND state = candidate.state", [states]) if way.uncommon else way.seek
+    )
+    first = (
+        f"SELECT id, data_time FROM {TABLE} WHERE task_id = candidate.id AND {seek.text} AND {way.condition.unguessed}"  # noqa: S608
+        f" ORDER BY {way.order} LIMIT %s"
+    )
+    order = way.order.replace("data_time", "page.data_time").replace("id ", "page.id ")
+    sql = (
+        "WITH candidate AS MATERIALIZED (SELECT one.id, state.state FROM unnest(%s::bigint[]) AS one(id)"  # noqa: S608
+        " CROSS JOIN unnest(%s::text[]) AS state(state)), foremost AS MATERIALIZED (SELECT candidate.id, candidate.state"
+        f" FROM candidate CROSS JOIN LATERAL ({first}) AS page ORDER BY {order} LIMIT %s)"
+        f" SELECT page.id, page.data_time FROM foremost AS candidate CROSS JOIN LATERAL ({first}) AS page"
+        f" ORDER BY {order} LIMIT %s"
+    )
+    inside = [*seek.values, *way.condition.values]
+    return _fetched(sql, [way.tasks, states, *inside, 1, need, *inside, need, need])
 
 
-def _walked_counts(way: _Way, cap: int) -> Counts:
+# Counts
+
+
+def _counted(way: Way, cap: int) -> Counts:
+    if way.tasks == []:
+        return Counts()
+    if few := _few(way):
+        sql = f"SELECT state, count(*) FROM {_fenced(few)} WHERE {way.condition.text} GROUP BY state"  # noqa: S608
+        return Counts(dict(_fetched(sql, [*few.values, *way.condition.values])))
+    if way.started is not None:
+        usual, other = _walked_counts(way.on_time(), cap), _walked_counts(way.off_time(), cap)
+        for state, number in other.found.items():
+            usual.found[state] = usual.found.get(state, 0) + number
+        return Counts(usual.found, usual.more | other.more)
+    if way.narrow is not None:
+        return _narrow_counts(way, way.narrow, cap)
+    counts = _walked_counts(way, cap)
+    if counts.more and way.tasks is not None:
+        _improve(counts, way, way.tasks)
+    return counts
+
+
+def _narrow_counts(way: Way, narrow: Sql, cap: int) -> Counts:
+    """By indexes alone: uncommon states of tasks by the one that finds them, the others by the order of the state."""
     pieces: list[str] = []
     values: list[Any] = []
     for state in ALL_STATES if way.states is None else way.states:
-        sql, given = way.part(state, WALK)
-        all_of, all_values = way.part(state, WALK + 1, "1")
+        if way.tasks is not None and state in UNCOMMON and len(way.tasks) <= MOST_LOOKED_UP:
+            where = way.seek & Sql("state = %s AND task_id = ANY(%s)", [state, way.tasks])
+            part = Sql(
+                f"SELECT task_id, traversal FROM {TABLE} WHERE {where.text} LIMIT %s",  # noqa: S608
+                [*where.values, COUNTED + 1],
+            )
+        else:
+            part = way.part(state, COUNTED + 1, "task_id, traversal")
+        pieces.append(
+            f"SELECT %s::text, count(*) FILTER (WHERE {narrow.text}), count(*) > %s FROM ({part.text}) AS {TABLE}"  # noqa: S608
+        )
+        values += [state, *narrow.values, COUNTED, *part.values]
+    return _read_counts(pieces, values)
+
+
+def _walked_counts(way: Way, cap: int) -> Counts:
+    if way.rare:
+        return _rare_counts(way)
+    pieces: list[str] = []
+    values: list[Any] = []
+    for state in ALL_STATES if way.states is None else way.states:
+        part, entries = way.part(state, COUNTED_ROWS), way.part(state, COUNTED_ROWS + 1, "1")
         # Whether the budget reached the end is asked only of what is below the cap.
         pieces.append(
             "SELECT %s::text, count(*), CASE WHEN count(*) <= %s"  # noqa: S608
-            f" THEN (SELECT count(*) FROM ({all_of}) AS entry) > %s ELSE false END"
-            f" FROM (SELECT 1 FROM ({sql}) AS {_TABLE} WHERE {way.condition} LIMIT %s) AS part"
+            f" THEN (SELECT count(*) FROM ({entries.text}) AS entry) > %s ELSE false END"
+            f" FROM (SELECT 1 FROM ({part.text}) AS {TABLE} WHERE {way.condition.text} LIMIT %s) AS part"
         )
-        values += [state, cap, *all_values, WALK, *given, *way.values, cap + 1]
+        values += [state, cap, *entries.values, COUNTED_ROWS, *part.values, *way.condition.values, cap + 1]
+    return _read_counts(pieces, values)
+
+
+def _rare_counts(way: Way) -> Counts:
+    part = way.part(None, COUNTED_ROWS + 1)
+    found = _fetched(
+        f"SELECT state, count(*) FILTER (WHERE {way.condition.text}), count(*) FROM ({part.text}) AS {TABLE} GROUP BY state",  # noqa: S608
+        [*way.condition.values, *part.values],
+    )
+    more = sum(read for _, _, read in found) > COUNTED_ROWS
+    return Counts({state: hits for state, hits, _ in found}, {*(way.states or ALL_STATES)} if more else set())
+
+
+def _read_counts(pieces: list[str], values: list[Any]) -> Counts:
     counts = Counts()
     for state, hits, more in _fetched(" UNION ALL ".join(pieces), values) if pieces else []:
         counts.found[state] = hits
@@ -294,21 +278,20 @@ def _walked_counts(way: _Way, cap: int) -> Counts:
     return counts
 
 
-def _improve(counts: Counts, way: _Way) -> None:
+def _improve(counts: Counts, way: Way, tasks: list[int]) -> None:
     """Counts the newest rows of each task; all states are known if no task has more rows than that."""
-    tasks = way.tasks or []
     if len(tasks) > MOST_COUNTED_TASKS:
         return
     each = max(1, BY_TASK // len(tasks))
     mine = (
-        f"SELECT * FROM {_TABLE} WHERE {way.seek} AND task_id = candidate.id"  # noqa: S608
-        " ORDER BY data_time DESC, id DESC LIMIT %s"
+        f"SELECT * FROM {TABLE} WHERE {way.seek.text} AND task_id = candidate.id"  # noqa: S608
+        f" ORDER BY {way.order} LIMIT %s"
     )
     found = _fetched(
-        f"SELECT state, count(*) FILTER (WHERE hit), max(place) FROM (SELECT state, {way.condition} AS hit,"  # noqa: S608
+        f"SELECT state, count(*) FILTER (WHERE hit), max(place) FROM (SELECT state, {way.condition.text} AS hit,"  # noqa: S608
         f" row_number() OVER (PARTITION BY task_id) AS place FROM unnest(%s::bigint[]) AS candidate(id)"
-        f" CROSS JOIN LATERAL ({mine}) AS {_TABLE}) AS part GROUP BY state",
-        [*way.values, way.tasks, *way.seek_values, each],
+        f" CROSS JOIN LATERAL ({mine}) AS {TABLE}) AS part GROUP BY state",
+        [*way.condition.values, tasks, *way.seek.values, each],
     )
     if all(read < each for _, _, read in found):
         counts.found = {state: hits for state, hits, _ in found}

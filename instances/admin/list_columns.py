@@ -133,7 +133,7 @@ SORTS: Mapping[str, Any] = {
     "retries": F("tries"),
     "runs": F("total_runs"),
 }
-NEWEST_FIRST = "-data_time"
+NEWEST_FIRST, OLDEST_FIRST = "-data_time", "data_time"
 
 
 def ordering(sort: str) -> Sequence[Any]:

@@ -17,7 +17,8 @@ from instances.admin.looks import STATE_LOOKS
 from instances.filters import InstanceFilter
 from instances.models import Instance
 from instances.operations.acknowledging import acknowledgements
-from instances.reading import ALL_STATES, Counts, count, page_ids
+from instances.reading import Counts, count, page_ids
+from instances.reading_ways import ALL_STATES
 from weops.console.changelist import FilteredChangeList
 from weops.console.filter_bar import PlainSelect
 from weops.console.folders import folder_paths
@@ -115,7 +116,7 @@ class InstanceChangeList(FilteredChangeList):
     def read(self, request: HttpRequest) -> None:
         counts = self._count(request)
         self._sort(request.GET.get("sort", ""))
-        if self.sort == list_columns.NEWEST_FIRST:
+        if self.sort in (list_columns.NEWEST_FIRST, list_columns.OLDEST_FIRST):
             self._read_page()
         super().read(request)
         if self.sort != list_columns.NEWEST_FIRST:
@@ -148,7 +149,10 @@ class InstanceChangeList(FilteredChangeList):
             )
             return
         self.sort = asked
-        self.queryset = self.queryset.order_by(*list_columns.ordering(asked))
+        if name != "data_time":
+            # Few enough to be found by the bounded ways, too, and then put in order.
+            found = self.queryset.filter(pk__in=page_ids(self.queryset, COUNT_CAP))
+            self.queryset = found.order_by(*list_columns.ordering(asked))
         self._know(known, more)
 
     def _know(self, known: int | None, more: bool) -> None:
@@ -162,14 +166,16 @@ class InstanceChangeList(FilteredChangeList):
         offset = (self.page_num - 1) * self.list_per_page
         if not 0 <= offset < COUNT_CAP:
             return
-        ids = page_ids(self.queryset, self.list_per_page + 1, offset)
+        descending = self.sort == list_columns.NEWEST_FIRST
+        ids = page_ids(self.queryset, self.list_per_page + 1, offset, descending=descending)
         seen = offset + len(ids) if ids else 0
         if known is None:
             # After a mark nothing was counted.
             more = len(ids) > self.list_per_page
         elif more:
             more = len(ids) > self.list_per_page or (not ids and offset > 0)
-        self.queryset = self.queryset.filter(pk__in=ids[: self.list_per_page])
+        page = self.queryset.filter(pk__in=ids[: self.list_per_page])
+        self.queryset = page.order_by(*list_columns.ordering(self.sort))
         self.queryset.is_page = True  # type: ignore[attr-defined]
         self._know(max(known or 0, seen), more)
 

@@ -29,7 +29,7 @@ from instances.models import Execution, Instance, StateChange, TaskVersion
 from instances.models.traversal import TraversalState
 from instances.operations import records
 from instances.operations.acknowledging import acknowledgements
-from instances.reading import page_ids
+from instances.reading import page_ids, total
 from weops.api.filtering import FormFilters
 from weops.api.pagination import Keyset
 from weops.api.prepared import Prepared
@@ -55,6 +55,9 @@ _COLUMNS = [one.name for one in Instance._meta.concrete_fields if one.name not i
 
 class InstancePages(Keyset):
     """Pages that read a bounded number of rows, whatever the filter."""
+
+    def count(self, queryset: QuerySet[Any]) -> int:
+        return total(queryset)
 
     def first(self, queryset: QuerySet[Any], limit: int) -> list[Any]:
         ids = page_ids(queryset, limit)

@@ -18,7 +18,7 @@ from instances.insight.board import board
 from instances.models import Instance, OperationRecord
 from instances.operations import backfill
 from instances.operations.records import UNFINISHED
-from instances.reading import count_states
+from instances.reading import count
 from instances.record_filters import visible_records
 from weops.api.views import LIST_SECONDS, Actions, user_of
 from weops.console.paging import COUNT_CAP, time_limit
@@ -29,7 +29,10 @@ class OverviewSerializer(serializers.Serializer):
     states = serializers.DictField(
         child=serializers.IntegerField(), help_text=f"Instances by state; counting stops at {COUNT_CAP:,}."
     )
-    capped = serializers.ListField(child=serializers.CharField(), help_text="States with more than that.")
+    capped = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="States with more, as far as they could be counted.",
+    )
     workers = serializers.IntegerField(help_text="Workers that take executions.")
     operations = serializers.IntegerField(help_text="That are not finished.")
     backfills = serializers.IntegerField(help_text="Plans that are not finished.")
@@ -44,10 +47,14 @@ class Overview(Actions):
         user = user_of(request)
         rows = access.within(Instance.objects.filter(for_each_id=None).order_by(), user, "project_id")
         with time_limit(LIST_SECONDS):
-            counts = count_states(rows)
+            counts = count(rows, COUNT_CAP)
             found: dict[str, Any] = {
-                "states": {state.value: min(counts.get(state, 0), COUNT_CAP) for state in State},
-                "capped": [state.value for state in State if counts.get(state, 0) > COUNT_CAP],
+                "states": {state.value: min(counts.found.get(state, 0), COUNT_CAP) for state in State},
+                "capped": [
+                    state.value
+                    for state in State
+                    if state in counts.more or counts.found.get(state, 0) > COUNT_CAP
+                ],
                 "workers": workers.alive_workers(timezone.now()),
                 "operations": visible_records(
                     OperationRecord.objects.filter(state__in=UNFINISHED), user

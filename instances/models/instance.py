@@ -1,12 +1,14 @@
 """Instances and the edges between them. Only engine/lifecycle and engine/generation.py write them, dispatch their queue,
 owners.py their owner."""
 
+import datetime as dt
+
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import DurationField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
+from django.db.models.lookups import GreaterThan, LessThan
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -15,6 +17,12 @@ from instances.engine.trigger_policies import EXCUSED_WORDS, NEVER_COMES, BadPar
 from instances.models.choices import CYCLES, STATES, known, task_types
 from instances.models.definition import Task, TaskVersion, Workflow
 from weops.projects.models import Folder, Project, ResourceGroup
+
+# States that lists find by task, too. Few instances end in them, so that the index costs the others nothing.
+UNCOMMON = (State.FAILED.value, State.FAILED_RETRY.value, State.SKIPPED.value)
+# What starts within this time after its data time is in no index of its own: nearly everything that is not done later.
+MOST_LAG = dt.timedelta(days=2)
+_LAG = ExpressionWrapper(F("start_time") - F("data_time"), DurationField())
 
 INSTANCE_TYPES = [(kind.value, _(INSTANCE_TYPE_LABELS[kind])) for kind in InstanceType]
 
@@ -33,8 +41,9 @@ class Instance(models.Model):
     (dispatch), `instance_gated` (the next of a serial task), `instance_in_lane` (the next of a lane, in each group),
     `instance_retry` (retry tick), `instance_deadline` (waiting timeout), `instance_thaw` (automatic thaw),
     `instance_of_plan` (a plan's progress), `instance_of_for_each` (traversals), `instance_tests` (test runs of a task),
-    `instance_by_data_time` and `instance_by_state` (lists with their usual order), `instance_not_periodic` and
-    `instance_by_start` (their rare values).
+    `instance_by_data_time` and `instance_in_state` (lists with their usual order, and their counts from the index alone),
+    `instance_uncommon`, `instance_not_periodic`, `instance_started` and `instance_off_time` (rare values; see
+    instances/reading.py).
     """
 
     task = models.ForeignKey(Task, models.CASCADE, related_name="instances", db_index=False)
@@ -215,14 +224,29 @@ class Instance(models.Model):
                 fields=["task"], condition=Q(instance_type=InstanceType.TEST), name="instance_tests"
             ),
             models.Index(F("data_time").desc(), F("id").desc(), name="instance_by_data_time"),
-            models.Index(F("state"), F("data_time").desc(), F("id").desc(), name="instance_by_state"),
+            models.Index(
+                fields=["state", "-data_time", "-id"], include=["task", "traversal"], name="instance_in_state"
+            ),
+            models.Index(
+                fields=["task", "state", "-data_time", "-id"],
+                include=["traversal"],
+                condition=Q(state__in=UNCOMMON),
+                name="instance_uncommon",
+            ),
             models.Index(
                 F("data_time").desc(),
                 F("id").desc(),
                 condition=~Q(instance_type=InstanceType.PERIODIC),
                 name="instance_not_periodic",
             ),
-            BrinIndex(fields=["start_time"], autosummarize=True, name="instance_by_start"),
+            models.Index(
+                fields=["start_time"], condition=Q(start_time__isnull=False), name="instance_started"
+            ),
+            models.Index(
+                fields=["-data_time", "-id"],
+                condition=Q(LessThan(_LAG, dt.timedelta(0))) | Q(GreaterThan(_LAG, MOST_LAG)),
+                name="instance_off_time",
+            ),
         ]
 
     def __str__(self) -> str:

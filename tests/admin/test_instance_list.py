@@ -246,8 +246,8 @@ def test_a_count_that_ended_early_says_so_and_hides_no_page(
     world: SimpleNamespace, as_user: Callable[[str], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("instances.admin.instance.InstanceAdmin.list_per_page", 2)
-    for name in ("WALK", "BY_TASK"):
-        monkeypatch.setattr(reading, name, 3)
+    monkeypatch.setattr(reading, "WALK", 3)
+    monkeypatch.setattr(reading, "COUNTED", 2)
     made = [make_instance(world.ours.task, State.SUCCESS, after=day) for day in range(1, 8)]
     client = as_user(VERA)
     first = client.get(LIST, {"state": "success"})

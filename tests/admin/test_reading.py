@@ -12,7 +12,7 @@ from django.http import QueryDict
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
-from instances import reading
+from instances import reading, reading_ways
 from instances.engine.states import State
 from instances.filters import InstanceFilter
 from instances.models import Acknowledgement, Instance, Task, TaskPlace
@@ -32,7 +32,10 @@ def crowd(world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> list[Task]
     monkeypatch.setattr(reading, "WALK_EACH", 1)
     monkeypatch.setattr(reading, "BY_TASK", 30)
     monkeypatch.setattr(reading, "AT_ONCE", 9)
-    monkeypatch.setattr(reading, "FEW_TASKS", 1)
+    monkeypatch.setattr(reading_ways, "FEW", 5)
+    monkeypatch.setattr(reading_ways, "FEW_SCATTERED", 4)
+    monkeypatch.setattr(reading, "COUNTED", 7)
+    monkeypatch.setattr(reading, "COUNTED_ROWS", 6)
     dice = random.Random(4)
     ours, other = world.ours.workflow, factories.make_workflow(world.ours.project)
     flows = [ours, other, world.foreign.workflow]
@@ -129,7 +132,10 @@ def test_every_page_and_count_is_that_of_the_plain_filter(
         assert _by_marks(rows, limit) == ids, chosen
         offset = dice.randrange(len(ids) + 2)
         assert reading.page_ids(rows, limit, offset) == ids[offset : offset + limit], chosen
+        oldest = reading.page_ids(rows, limit, offset, descending=False)
+        assert oldest == ids[::-1][offset : offset + limit], chosen
         cap = dice.choice([2, 1000])
+        assert reading.total(rows, cap) == min(len(ids), cap + 1), chosen
         counts = reading.count(rows, cap)
         for state in State:
             true = sum(one == state for _, one in plain)

@@ -25,13 +25,17 @@ class Keyset(BasePagination):
         limit = _whole(request, "limit", DEFAULT, MOST)
         self._count: int | None = None
         if request.query_params.get("count") == "true":
-            self._count = capped_count(queryset)
+            self._count = self.count(queryset)
         queryset = queryset.order_by(*self._order)
         if cursor := request.query_params.get("cursor"):
             queryset = _after(queryset, self._order, _read(cursor, queryset, self._order))
         rows = self.first(queryset, limit + 1)
         self._next = _mark(rows[limit - 1], self._order) if len(rows) > limit else None
         return rows[:limit]
+
+    def count(self, queryset: QuerySet[Any]) -> int:
+        """How many rows there are; the cap and 1 for any more."""
+        return capped_count(queryset)
 
     def first(self, queryset: QuerySet[Any], limit: int) -> list[Any]:
         """The first rows of an ordered queryset."""

@@ -22,7 +22,8 @@ from instances.insight import overview
 from instances.insight.workers import ALIVE
 from instances.kinds import look_up
 from instances.models import FigureMark, Instance, OperationRecord, WorkerProcess
-from instances.reading import ALL_STATES, count_states
+from instances.reading import count, page_ids
+from instances.reading_ways import ALL_STATES
 from instances.record_filters import operator_of, visible_records
 from weops.alarms.models import Pulse
 from weops.console.paging import COUNT_CAP, time_limit
@@ -119,11 +120,13 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _figures(rows: QuerySet[Instance], now: dt.datetime) -> dict[str, Any]:
-    counts = count_states(rows)
+    counts = count(rows, COUNT_CAP)
     return {
-        "tiles": [_tile(state, counts.get(state, 0)) for state in ALL_STATES],
-        "running": _rows(rows.filter(state__in=ACTIVE).order_by("-data_time", "-id"), now),
-        "failed": _rows(rows.filter(state=State.FAILED).order_by("-data_time", "-id"), now),
+        "tiles": [
+            _tile(state, counts.found.get(state, 0), more=state in counts.more) for state in ALL_STATES
+        ],
+        "running": _rows(rows.filter(state__in=ACTIVE), now),
+        "failed": _rows(rows.filter(state=State.FAILED), now),
         "running_address": _list_address(state="running"),
         "failed_address": _list_address(state="failed"),
     }
@@ -234,15 +237,19 @@ def _tick(now: dt.datetime) -> dict[str, Any]:
     return {"at": stamp(at) if at else None, "late": late, "ago": span(now - at) if at else ""}
 
 
-def _tile(state: str, count: int, **more: str) -> Tile:
-    return Tile(STATE_LOOKS[state], capped(count, COUNT_CAP), count, _list_address(state=state, **more))
+def _tile(state: str, number: int, *, more: bool = False, **parameters: str) -> Tile:
+    """`more`: not all could be counted."""
+    shown = capped(number, COUNT_CAP, more)
+    return Tile(STATE_LOOKS[state], shown, number, _list_address(state=state, **parameters))
 
 
 def _list_address(**parameters: str) -> str:
     return f"{reverse('admin:instances_instance_changelist')}?{urlencode(parameters)}"
 
 
-def _rows(found: QuerySet[Instance], now: dt.datetime) -> list[Row]:
+def _rows(rows: QuerySet[Instance], now: dt.datetime) -> list[Row]:
+    """The newest of them."""
+    found = rows.filter(pk__in=page_ids(rows, MOST_ROWS)).order_by("-data_time", "-id")
     shown = found.select_related("task", "project").only(
         "state",
         "data_time",
@@ -253,7 +260,7 @@ def _rows(found: QuerySet[Instance], now: dt.datetime) -> list[Row]:
         "task__name",
         "task__timezone",
         "project__name",
-    )[:MOST_ROWS]
+    )
     return [
         Row(
             name=instance.task.name,

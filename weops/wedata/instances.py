@@ -8,6 +8,7 @@ from django.db.models import DurationField, ExpressionWrapper, F, Max, OuterRef,
 from django.utils import timezone
 
 from instances.models import Execution, Instance, StateChange
+from instances.reading import page_ids, total
 from weops.projects import access
 from weops.projects.access import Right
 from weops.wedata import codes, paging
@@ -90,7 +91,23 @@ def page(call: Call, rows: QuerySet[Instance]) -> dict[str, Any]:
             changed.update(changed_at(found))
         return found
 
-    return paging.page(call, rows.select_related(*_RELATED), lambda row: show(call, row, changed), load=load)
+    return paging.page(
+        call,
+        rows.select_related(*_RELATED),
+        lambda row: show(call, row, changed),
+        load=load,
+        count=total,
+        part=_part,
+    )
+
+
+def _part(rows: QuerySet[Instance], start: int, size: int) -> Sequence[Instance]:
+    """By the bounded ways, if the order is one of theirs."""
+    if rows.query.order_by in (("-data_time", "-id"), ("data_time", "id")):
+        newest_first = rows.query.order_by[0] == "-data_time"
+        ids = page_ids(rows, size, start, descending=newest_first)
+        return list(rows.filter(pk__in=ids))
+    return list(rows[start : start + size])
 
 
 _TIMES = {
@@ -120,7 +137,7 @@ _TIMES = {
 )
 def list_task_instances(call: Call) -> Any:
     # What runs inside a For-each instance is listed there.
-    rows = _filtered(call, Instance.objects.filter(project=call.project, traversal=""))
+    rows = _filtered(call, Instance.objects.filter(project=call.project, for_each_id__isnull=True))
     return page(call, _sorted(call, rows))
 
 

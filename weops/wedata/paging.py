@@ -22,14 +22,22 @@ def fields(default: int = 10, most: int = 200, type: str = "int") -> dict[str, F
     }
 
 
+def _part(rows: QuerySet[Any] | Sequence[Any], start: int, size: int) -> Sequence[Any]:
+    return list(rows[start : start + size])
+
+
 def page(
     call: Call,
     rows: QuerySet[Any] | Sequence[Any],
     show: Callable[[Any], dict[str, Any]],
     *,
     load: Callable[[Sequence[Any]], Iterable[Any]] | None = None,
+    count: Callable[[QuerySet[Any]], int] = capped_count,
+    part: Callable[[Any, int, int], Sequence[Any]] = _part,
 ) -> dict[str, Any]:
-    """The page that the request asks for. `load` may fetch what its rows need, for all of them at once."""
+    """The page that the request asks for. `load` may fetch what its rows need, for all of them at once.
+
+    Of a table of any size, `count` does what `capped_count` does, and `part` reads so many rows from a place on."""
     number, size = call["PageNumber"], call["PageSize"]
     start = (number - 1) * size
     if start >= COUNT_CAP:
@@ -37,8 +45,8 @@ def page(
             "PageNumber",
             f"Lists are paged up to row {COUNT_CAP:,}; narrow the filter to see what comes after it.",
         )
-    total = min(capped_count(rows), COUNT_CAP) if isinstance(rows, QuerySet) else len(rows)
-    found = list(rows[start : start + size]) if start < total else []
+    total = min(count(rows), COUNT_CAP) if isinstance(rows, QuerySet) else len(rows)
+    found = part(rows, start, size) if start < total else []
     items = load(found) if load else found
     return {
         "PageNumber": number,
