@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from instances.engine.states import INSTANCE_TYPE_LABELS, InstanceType, RunType, SelfDependency, State
 from instances.engine.trigger_policies import EXCUSED_WORDS, NEVER_COMES, BadParent
+from instances.engine.zone import zone, zone_names
 from instances.models.choices import CYCLES, STATES, known, task_types
 from instances.models.definition import Task, TaskVersion, Workflow
 from weops.projects.models import Folder, Project, ResourceGroup
@@ -250,7 +251,9 @@ class Instance(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.task} {self.data_time:%Y-%m-%d %H:%M:%S}"
+        name = self.task.timezone
+        shown = self.data_time.astimezone(zone(name)) if name in zone_names() else self.data_time
+        return f"{self.task} {shown:%Y-%m-%d %H:%M:%S}"
 
 
 class Edge(models.Model):

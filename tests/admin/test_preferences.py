@@ -134,6 +134,17 @@ def test_a_task_of_another_zone_is_named(world: SimpleNamespace, as_user: Door) 
         assert "wo-dim" not in stamp(one.data_time, BERLIN)
 
 
+def test_an_instance_is_called_by_the_data_time_of_its_task(world: SimpleNamespace, as_user: Door) -> None:
+    task = factories.make_task(world.ours.workflow, timezone="Asia/Shanghai")
+    one = make_instance(task, data_time=dt.datetime(2026, 1, 1, 16, tzinfo=dt.UTC))
+    assert str(one) == f"{task.name} 2026-01-02 00:00:00"
+    prefer(world, VERA, NEW_YORK)
+    page = as_user(VERA).get(reverse("admin:instances_instance_change", args=(one.pk,))).content.decode()
+    assert "2026-01-01 16:00:00" not in page.replace("2026-01-01 16:00:00 UTC", "")
+    task.timezone = "Gone/Away"
+    assert str(one) == f"{task.name} 2026-01-01 16:00:00"
+
+
 def test_the_api_knows_no_preferences(world: SimpleNamespace, as_user: Door, run: Instance) -> None:
     prefer(world, VERA, KOLKATA, "zh-hans")
     client = as_user(VERA)
