@@ -21,10 +21,7 @@ def in_words(crontab: Crontab) -> str:
         return crontab.words
     month_day, month, weekday = crontab.day_expression.split()[2:]
     parts = [_months(month), _days(month_day, weekday), _times(crontab)]
-    said, *rest = [part for part in parts if part]
-    for part in rest:
-        said = gettext("%(words)s, %(last)s") % {"words": said, "last": part}
-    return said
+    return " ".join(filter(None, parts))
 
 
 def _times(crontab: Crontab) -> str:
