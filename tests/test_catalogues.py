@@ -14,7 +14,7 @@ from django.utils.translation import override, trans_real
 from weops import catalogues
 
 # Shares whose words are all marked and translated.
-COMPLETE: frozenset[str] = frozenset()
+COMPLETE: frozenset[str] = frozenset({"instances"})
 
 ASKING = {"_", "gettext", "gettext_lazy", "ngettext", "ngettext_lazy", "pgettext", "pgettext_lazy"}
 

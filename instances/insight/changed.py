@@ -165,7 +165,7 @@ def _compare_versions(found: Changes, baseline: Execution, mask: Masker, names: 
 
 def _number(version: Any) -> str:
     """Of a test run's code as it was edited, words."""
-    return "as edited" if version.number is None else str(version.number)
+    return _("as edited") if version.number is None else str(version.number)
 
 
 def _submitter(version: Any) -> str:

@@ -16,6 +16,8 @@ from django.db import connection
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
+from events.formats import Unit
+from events.words import UNITS
 from instances import definitions
 from instances.engine import secrets
 from instances.insight.changed import Value
@@ -252,7 +254,7 @@ def _events(definition: Mapping[str, Any]) -> dict[str, str]:
     events = definition.get("events") or {}
     listens = {
         _("Listens to %(event)s") % {"event": row["event"]["name"]}: _("at most %(amount)s %(unit)s")
-        % {"amount": row["max_wait"], "unit": str(row["unit"]).lower()}
+        % {"amount": row["max_wait"], "unit": UNITS[Unit(row["unit"])]}
         if row["max_wait"] is not None
         else _("for ever")
         for row in events.get("listens_to") or ()

@@ -317,7 +317,9 @@ class TaskVersion(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.task} v{self.number}" if self.number else f"{self.task}, as edited"
+        if self.number:
+            return f"{self.task} v{self.number}"
+        return gettext("%(task)s, as edited") % {"task": self.task}
 
 
 class Dependency(models.Model):
