@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.utils import timezone
 
 from instances import operations
-from instances.engine import generation, lifecycle, maintenance, plan_expansion, plans
+from instances.engine import generation, hints, lifecycle, maintenance, plan_expansion, plans
 from instances.models import BackfillPlan, BackfillRun, Instance, OperationItem, OperationRecord, Task
 from instances.models.backfill import PlanState
 from instances.operations import backfill, backfill_options
@@ -365,11 +365,11 @@ class TestInTheBackground:
     ) -> None:
         monkeypatch.setattr(backfill, "SMALL", 0)
         hinted: list[int] = []
-        before = plans.register(hinted.append)
+        before = hints.plans.register(hinted.extend)
         try:
             plan = begin(ready_task())
         finally:
-            plans.register(before)
+            hints.plans.register(before)
         assert (plan.state, hinted) == (PlanState.PREPARING, [plan.pk])
         advancer.take(plan.pk)
         until(lambda: counts(plan) == {"active": 1, "pending": 2})

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.db.models import Max
 
+from instances.engine import hints
 from instances.models import BackfillPlan, Execution, Instance
 from instances.models.backfill import PlanState
 from tests import factories as make
@@ -75,7 +76,7 @@ def test_a_plan_whose_hint_was_lost_is_found_by_the_tick(
     tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("instances.operations.backfill.SMALL", 0)
-    monkeypatch.setattr("instances.engine.plans._publisher", None)
+    monkeypatch.setattr(hints, "plans", hints.Outlet("nobody"))
     with world(tmp_path, settings) as stack:
         plan = begin(ready_task())
         assert plan.state == PlanState.PREPARING

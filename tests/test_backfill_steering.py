@@ -1,12 +1,12 @@
 """Backfill plans on their way: failures, what people do meanwhile, pausing and stopping, crashes, races, hints."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from instances import operations
-from instances.engine import generation, lifecycle, plan_start, plans
+from instances.engine import generation, hints, lifecycle, plan_start, plans
 from instances.engine.lifecycle import Claimed, Result
 from instances.models import (
     BackfillPlan,
@@ -429,17 +429,16 @@ class TestHints:
     def test_a_publisher_that_fails_is_left_alone_for_a_while(self) -> None:
         asked: list[int] = []
 
-        def dead(plan_id: int) -> None:
-            asked.append(plan_id)
+        def dead(plan_ids: Sequence[int]) -> None:
+            asked.extend(plan_ids)
             raise ConnectionError("no broker")
 
-        before = plans.register(dead)
+        before = hints.plans.register(dead)
         try:
-            plans.hint([1, 2])
-            plans.hint([3])
+            hints.plans.send([1])
+            hints.plans.send([2, 3])
         finally:
-            plans.register(before)
-            plans._quiet_until = 0.0
+            hints.plans.register(before)
         assert asked == [1]
 
     def test_plans_that_are_over_need_nobody(self) -> None:

@@ -116,32 +116,30 @@ def test_marking_a_parent_starts_its_children(sent: list[Any]) -> None:
 def test_the_record_tells_what_the_operation_did_not_what_came_after() -> None:
     """A quick worker has claimed the new life before the operation looks at it again."""
     days = due(3)
-    before = hints._publisher
 
     def quick(ready: Sequence[Hint]) -> None:
         lifecycle.claim([hint.execution_id for hint in ready], "quick")
 
-    hints.register(quick)
+    before = hints.executions.register(quick)
     try:
         record = operations.run("rerun", ids(days), user=None, reason="", source="admin")
     finally:
-        hints._publisher = before
+        hints.executions.register(before)
     assert {fresh(day).state for day in days} == {"running"}
     assert set(record.items.values_list("from_state", "to_state")) == {("wait_run", "wait_run")}
 
 
 def test_a_dead_broker_makes_no_operation_fail() -> None:
     [day] = due()
-    before, quiet = hints._publisher, hints._quiet_until
 
     def broken(_: Any) -> None:
         raise ConnectionError("no broker")
 
-    hints.register(broken)
+    before = hints.executions.register(broken)
     try:
         record = operations.run("rerun", [day.pk], user=None, reason="", source="admin")
     finally:
-        hints._publisher, hints._quiet_until = before, quiet
+        hints.executions.register(before)
     assert record.state == OperationState.SUCCESS
     assert fresh(day).queue == "taken"
 

@@ -10,11 +10,10 @@ from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, OperationalError, connection
 
 from instances import operations
-from instances.engine import hints as engine_hints
-from instances.engine import lifecycle
+from instances.engine import hints, lifecycle
 from instances.models import FrozenBatch, Instance, OperationRecord, StateChange
 from instances.models.operation import ItemOutcome, OperationState
-from instances.operations import applying, hints, records
+from instances.operations import applying, records
 from instances.operations.applying import Progress
 from tests import factories as make
 from tests.engine import harness
@@ -47,9 +46,9 @@ def _quiet() -> Iterator[None]:
 def hinted() -> Iterator[list[int]]:
     """Operations that the background was told of."""
     found: list[int] = []
-    before = hints.register(found.extend)
+    before = hints.operations.register(found.extend)
     yield found
-    hints.register(before)
+    hints.operations.register(before)
 
 
 @contextmanager
@@ -173,11 +172,11 @@ class TestInTheBackground:
         def dead(_: Any) -> None:
             raise ConnectionError("no broker")
 
-        before = hints.register(dead)
+        before = hints.operations.register(dead)
         try:
             record = operations.run("rerun", many(2), user=None, reason="", source="api", background=True)
         finally:
-            hints.register(before)
+            hints.operations.register(before)
         assert record.state == OperationState.INIT
         assert records.stalled(0) == [record.pk]
 
@@ -533,16 +532,15 @@ def test_a_quick_worker_does_not_change_what_is_on_record() -> None:
     """It claims what the first batch made ready before the second is applied."""
     chosen = many(4)
     record = begun("rerun", chosen, 2)
-    before = engine_hints._publisher
 
     def quick(ready: Any) -> None:
         lifecycle.claim([hint.execution_id for hint in ready], "quick")
 
-    engine_hints.register(quick)
+    before = hints.executions.register(quick)
     try:
         operations.work(record.pk)
     finally:
-        engine_hints._publisher = before
+        hints.executions.register(before)
     # The second half ran by the time its turn came.
     assert list(outcomes(record).values()) == [DONE, DONE, REFUSED, REFUSED]
     assert set(record.items.filter(outcome=DONE).values_list("to_state", flat=True)) == {"wait_run"}

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from django.db import connection
 
+from instances.engine import hints
 from instances.models import Instance, OperationRecord, StateChange
 from instances.models.operation import OperationState
 from instances.operations import applying, records
@@ -20,7 +21,7 @@ from tests.engine import harness
 from tests.engine.harness import _django_db_helper, assert_sound, until
 from tests.operating import applying_process, assert_counted, begun, environment, fresh, many
 from tests.stack import PROJECT, Program, Stack
-from weops.celery import CONTROL, app, publish_operations
+from weops.celery import CONTROL, app
 
 __all__ = ["_django_db_helper"]
 pytestmark = [pytest.mark.engine, pytest.mark.django_db(transaction=True)]
@@ -155,7 +156,7 @@ class TestProcesses:
         """From the hint through the broker to the end; and what lost its hint is found by the tick."""
         hinted, lost = begun("rerun", many(20), 5), begun("terminate", many(20), 5)
         with Stack(tmp_path) as stack:
-            publish_operations([hinted.pk])
+            hints.operations.send([hinted.pk])
             stack.control()
             until(lambda: ended(hinted), 60)
             assert fresh(hinted).done == 20
@@ -169,8 +170,8 @@ class TestProcesses:
         """An operation that a page leaves to the background begins at once: its message is in the queue."""
         record = begun("rerun", many(1))
         code = (
-            f"import {server}; from instances.operations import hints; hints.send([{record.pk}]);"
-            "from instances.engine import hints; assert hints._publisher"
+            f"import {server}; from instances.engine import hints; hints.operations.send([{record.pk}]);"
+            "assert hints.executions.connected"
         )
         subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment(), check=True, timeout=60)
         with app.connection_for_read() as broker, broker.SimpleQueue(app.amqp.queues[CONTROL]) as queue:

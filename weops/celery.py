@@ -9,6 +9,7 @@ import os
 import secrets
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import django
@@ -27,7 +28,6 @@ from instances.engine import generation, hints, maintenance, plans, traversals  
 from instances.engine.hints import Hint  # noqa: E402
 from instances.engine.host import host_of_settings  # noqa: E402
 from instances.engine.runtime import INSTANT_BATCH, Runtime  # noqa: E402
-from instances.operations import hints as operation_hints  # noqa: E402
 from instances.operations import records, retention  # noqa: E402
 from instances.operations.backfill_worker import Advancer  # noqa: E402
 from instances.operations.worker import Applier  # noqa: E402
@@ -121,7 +121,7 @@ def tick() -> None:
         with pulse("tick"):
             generation.tick()
             maintenance.sweep()
-            operation_hints.send(records.stalled(settings.WEOPS_HINT_SECONDS))
+            hints.operations.send(records.stalled(settings.WEOPS_HINT_SECONDS))
             for plan_id in plans.unfinished():
                 _advancer.take(plan_id)
             for for_each_id in traversals.unfinished():
@@ -236,26 +236,12 @@ def publish(ready: Sequence[Hint]) -> None:
             )
 
 
-def publish_operations(operation_ids: Sequence[int]) -> None:
-    """One message an operation."""
+def _publish_each(task: Any, ids: Sequence[int]) -> None:
+    """One message each, to the control process."""
     with app.producer_pool.acquire(block=True, timeout=5) as producer:
-        for operation_id in operation_ids:
+        for one in ids:
             # The sweep sends another one soon; nobody need work through those that piled up.
-            operate.apply_async(
-                (operation_id,), queue=CONTROL, producer=producer, expires=60, **_RETRIED_ONCE
-            )
-
-
-def publish_plan(plan_id: int) -> None:
-    with app.producer_pool.acquire(block=True, timeout=5) as producer:
-        advance_plan.apply_async((plan_id,), queue=CONTROL, producer=producer, expires=60, **_RETRIED_ONCE)
-
-
-def publish_for_each(for_each_id: int) -> None:
-    with app.producer_pool.acquire(block=True, timeout=5) as producer:
-        advance_traversals.apply_async(
-            (for_each_id,), queue=CONTROL, producer=producer, expires=60, **_RETRIED_ONCE
-        )
+            task.apply_async((one,), queue=CONTROL, producer=producer, expires=60, **_RETRIED_ONCE)
 
 
 def broker_answers() -> None:
@@ -266,10 +252,10 @@ def broker_answers() -> None:
         link.default_channel.close()
 
 
-hints.register(publish)
-plans.register(publish_plan)
-traversals.register(publish_for_each)
-operation_hints.register(publish_operations)
+hints.executions.register(publish)
+hints.operations.register(partial(_publish_each, operate))
+hints.plans.register(partial(_publish_each, advance_plan))
+hints.traversals.register(partial(_publish_each, advance_traversals))
 
 
 # The worker's side

@@ -2,13 +2,12 @@
 
 Each step is one short transaction under the lock of the plan's row. It reads what is true of the instances and trusts no
 message, so it may be repeated, be late, or run anywhere, twice at once. The sweep calls it for every plan that is not
-finished; whoever ends an instance of a plan hints at it (`hint`), which only saves the time until then.
+finished; whoever ends an instance of a plan hints at it (`hints`), which only saves the time until then.
 """
 
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,30 +40,6 @@ KEPT = (
     "moved_at",
     "finished_at",
 )
-
-Publisher = Callable[[int], None]
-_publisher: Publisher | None = None
-_quiet_until = 0.0
-
-
-def register(publisher: Publisher | None) -> Publisher | None:
-    """Makes `publisher` the one that hints go to; the one before it."""
-    global _publisher
-    before, _publisher = _publisher, publisher
-    return before
-
-
-def hint(plan_ids: Iterable[int]) -> None:
-    """Somebody should advance these plans soon; never raises. Without a publisher the sweep will."""
-    global _quiet_until
-    for plan_id in plan_ids:
-        if _publisher is None or time.monotonic() < _quiet_until:
-            return
-        try:
-            _publisher(plan_id)
-        except Exception as error:  # any broker's client has errors of its own; none may stop the engine
-            _quiet_until = time.monotonic() + hints.QUIET_SECONDS
-            log.warning("the hint for plan %d could not be published: %s", plan_id, error)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 from django.db.models.functions import Now
 
-from instances.engine import event_handler, hints, lifecycle, plans, traversals
+from instances.engine import event_handler, hints, lifecycle
 from instances.engine.dispatch import follow
 from instances.engine.group_commit import GroupCommit
 from instances.engine.hints import Hint
@@ -201,8 +201,8 @@ class Runtime:
         ready = follow(touched)
         shares, rest = _share(ready, reports, self.served)
         hints.send(rest)
-        plans.hint(touched.plans)
-        traversals.hint(touched.for_each)
+        hints.plans.send(touched.plans)
+        hints.traversals.send(touched.for_each)
         if touched.fires and not self.stopping.is_set():
             # Not in this thread: who listens may be many, and other results wait for this one.
             self._spare.submit(self._emit)

@@ -2,19 +2,18 @@
 
 Each step is one short transaction under the lock of the run's row. It reads what is true of the instances and trusts no
 message, so it may be repeated, be late, or run anywhere, twice at once. The sweep calls it for every run that is open;
-whoever ends an inner instance hints at it (`hint`), which only saves the time until then. docs/adr/0014-for-each.md
+whoever ends an inner instance hints at it (`hints`), which only saves the time until then. docs/adr/0014-for-each.md
 """
 
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from django.db import DatabaseError, connection
 from django.db.models.functions import Now
 
-from instances.engine import hints, lifecycle, plans, traversal_rows
+from instances.engine import hints, lifecycle, traversal_rows
 from instances.engine.dispatch import follow
 from instances.engine.lifecycle import Touched
 from instances.engine.logs import appending
@@ -27,30 +26,6 @@ log = logging.getLogger(__name__)
 
 # What a step may change.
 KEPT = ("is_open", "stop_code", "pending", "active", "success", "failed", "stopped", "ended_at")
-
-Publisher = Callable[[int], None]
-_publisher: Publisher | None = None
-_quiet_until = 0.0
-
-
-def register(publisher: Publisher | None) -> Publisher | None:
-    """Makes `publisher` the one that hints go to; the one before it."""
-    global _publisher
-    before, _publisher = _publisher, publisher
-    return before
-
-
-def hint(for_each_ids: Iterable[int]) -> None:
-    """Somebody should advance the runs of these instances soon; never raises. Without a publisher the sweep will."""
-    global _quiet_until
-    for for_each_id in for_each_ids:
-        if _publisher is None or time.monotonic() < _quiet_until:
-            return
-        try:
-            _publisher(for_each_id)
-        except Exception as error:  # any broker's client has errors of its own; none may stop the engine
-            _quiet_until = time.monotonic() + hints.QUIET_SECONDS
-            log.warning("the hint for the traversals of %d could not be published: %s", for_each_id, error)
 
 
 @dataclass(slots=True)
@@ -67,7 +42,7 @@ class _Step:
 def advance(for_each_id: int) -> bool:
     """One step. True: something was done, so there may be more to do."""
     step = _advance(for_each_id)
-    plans.hint(step.touched.plans)
+    hints.plans.send(step.touched.plans)
     try:
         hints.send(follow(step.touched))
     except DatabaseError:

@@ -22,7 +22,7 @@ from django.db.models.functions import Coalesce, Now
 from django.utils import translation
 from django.utils.translation import gettext_noop
 
-from instances.engine import hints, plans, traversals
+from instances.engine import hints
 from instances.engine.dispatch import follow
 from instances.engine.lifecycle import Touched
 from instances.engine.transactions import retried
@@ -151,8 +151,8 @@ def _end_state(total: int, done: int) -> OperationState:
 
 
 def _dispatch(record_id: int, touched: Touched) -> None:
-    plans.hint(touched.plans)
-    traversals.hint(touched.for_each)
+    hints.plans.send(touched.plans)
+    hints.traversals.send(touched.for_each)
     try:
         hints.send(follow(touched))
     except DatabaseError:

@@ -11,8 +11,9 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
+from instances.engine import hints
 from instances.models import FrozenSet, Instance, OperationRecord
-from instances.operations import applying, hints, retention, selection, undoing
+from instances.operations import applying, retention, selection, undoing
 from instances.operations import preview as previews
 from instances.operations.base import InstanceOperation, get
 from instances.operations.parsing import OptionError
@@ -196,7 +197,7 @@ def _go_on(record: OperationRecord, background: bool | None) -> OperationRecord:
     if background is None:
         background = record.total > SMALL
     if background:
-        transaction.on_commit(lambda: hints.send([record.pk]))
+        transaction.on_commit(lambda: hints.operations.send([record.pk]))
         return record
     try:
         applying.work(record.pk)

@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from django.utils import timezone, translation
 from django.utils.translation import gettext
 
-from instances.engine import plan_tasks, plans
+from instances.engine import hints, plan_tasks, plans
 from instances.engine.plan_spec import PlanSpec
 from instances.models import BackfillPlan, OperationRecord
 from instances.models.backfill import PlanState, RunState
@@ -230,7 +230,7 @@ def _go_on(plan: BackfillPlan, *, at_once: bool = True) -> None:
     except (OperationalError, InterfaceError):
         # It is on record: whoever sweeps next goes on with it.
         log.exception("plan %d does not move yet", plan.pk)
-    plans.hint([plan.pk])
+    hints.plans.send([plan.pk])
     plan.refresh_from_db()
 
 

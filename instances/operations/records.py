@@ -10,9 +10,9 @@ from django.db import connection, transaction
 from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext as _
 
+from instances.engine import hints
 from instances.models import FrozenSet, OperationRecord
 from instances.models.operation import OperationState
-from instances.operations import hints
 from instances.operations.base import get, kinds
 from weops.projects import access
 
@@ -104,7 +104,7 @@ def cancel(record: OperationRecord, user: User | None) -> bool:
         pk=record.pk, state__in=UNFINISHED, cancel_requested_at=None
     ).update(cancel_requested_at=Now(), cancel_requested_by=user)
     if asked:
-        transaction.on_commit(lambda: hints.send([record.pk]))
+        transaction.on_commit(lambda: hints.operations.send([record.pk]))
     return bool(asked)
 
 

@@ -309,12 +309,12 @@ def lease_seconds() -> float:
 @contextmanager
 def captured_hints() -> Iterator[list[Hint]]:
     """What would go to the broker, in order; nothing goes there."""
-    before, sent = hints._publisher, []  # type: tuple[Any, list[Hint]]
-    hints.register(sent.extend)
+    sent: list[Hint] = []
+    before = hints.executions.register(sent.extend)
     try:
         yield sent
     finally:
-        hints._publisher = before
+        hints.executions.register(before)
 
 
 def ids(instances: Sequence[Instance]) -> list[int]:
