@@ -69,7 +69,7 @@ def _restore(operation: RestoreVersion, task_id: int, asked: Asked) -> Outcome:
     TASKS.update(task, values_of(version, task), user=asked.user, source=asked.source)
     if not edited and not definitions.drifted(task):
         raise _Refused(f"Version {version.number} is what {task.name} is already.")
-    definitions.validate_whole(task)
+    definitions.validate_whole(task, reader=asked.user)
     note = f"As version {version.number}. {asked.reason}".strip()[:500]
     made = definitions.enact(task, asked.user, note, timezone.now())
     options = {"restored": version.number, "version": made.number}

@@ -72,10 +72,10 @@ class Edited:
         task.settings, task.parameters = dict(self.settings), dict(self.parameters)
         task.outputs = list(self.outputs)
 
-    def faults(self, task: Task) -> dict[str, list[str]]:
+    def faults(self, task: Task, reader: User | None) -> dict[str, list[str]]:
         """Column -> what is wrong with it, as of the task (which is left changed)."""
         self.put_on(task)
-        found = faults(task, task.dependencies.select_related("upstream"))
+        found = faults(task, task.dependencies.select_related("upstream"), reader)
         return {column: found[column] for column in (*_COLUMNS, "data_source", "secrets") if column in found}
 
 
@@ -199,7 +199,7 @@ def _version(operation: TrialRun, task: Task, asked: Asked) -> TaskVersion:
             raise _Refused(message % {"task": task.name, "number": operation.number})
         return found
     edited = operation.edited or Edited.of(task)
-    if wrong := edited.faults(task):
+    if wrong := edited.faults(task, asked.user):
         message = _("%(task)s cannot be run as it is: %(why)s")
         why = " ".join(line for lines in wrong.values() for line in lines)
         raise _Refused(message % {"task": task.name, "why": why})

@@ -14,6 +14,13 @@ from rest_framework.response import Response
 from instances import definitions, task_operations
 from instances.api import definition_serializers as shapes
 from instances.api.insight_serializers import GridSerializer
+from instances.api.version_serializers import (
+    ComparisonSerializer,
+    RestoreSerializer,
+    TrialSerializer,
+    edited_by,
+)
+from instances.insight import versions
 from instances.insight.grid import grid
 from instances.insight.names import Names
 from instances.models import Dependency, Task, TaskVersion, Workflow
@@ -21,6 +28,8 @@ from instances.operations.parsing import flag, only
 from instances.run_once import RunOnce, run_once
 from instances.task_definitions import TASKS, WORKFLOWS
 from instances.task_operations import ChangeOwner, Outcome, Pause, Resume, Submit, TakeOffline, TaskOperation
+from instances.task_versions import RestoreVersion, restore
+from instances.trial_run import TrialRun, start
 from weops.api.errors import Wrong
 from weops.api.fields import LARGEST, WithReason
 from weops.api.views import LIST_SECONDS, SOURCE, Actions, Defined, Rows, number, read_body, user_of
@@ -121,6 +130,36 @@ class Tasks(Defined):
             parameters=values.get("parameters", {}),
         )
         outcome = run_once(operation, task.pk, user=user_of(request), source=SOURCE, reason=values["reason"])
+        if not outcome.done:
+            raise _refused(outcome, operation, task, request)
+        return Response(OutcomeSerializer(outcome).data, status=201)
+
+    @extend_schema(request=RestoreSerializer, responses={201: OutcomeSerializer})
+    @action(methods=["post"], detail=True)
+    def restore(self, request: Request, **kwargs: Any) -> Response:
+        """Saves what a version defined and submits it, as a new version."""
+        task = self.get_object()
+        sent = read_body(RestoreSerializer, request).validated_data
+        operation = RestoreVersion(sent["number"])
+        outcome = restore(operation, task.pk, user=user_of(request), source=SOURCE, reason=sent["reason"])
+        if not outcome.done:
+            raise _refused(outcome, operation, task, request)
+        return Response(OutcomeSerializer(outcome).data, status=201)
+
+    @extend_schema(request=TrialSerializer, responses={201: OutcomeSerializer})
+    @action(methods=["post"], detail=True)
+    def test(self, request: Request, **kwargs: Any) -> Response:
+        """A test run of what is saved, with `changes`, or of a version: no schedule, dependency, event, alarm or figure knows of
+        it. The operation's outcome names the instance, whose log can be followed."""
+        task = self.get_object()
+        sent = read_body(TrialSerializer, request).validated_data
+        operation = TrialRun(
+            edited=None if sent.get("version") else edited_by(task, sent.get("changes", {})),
+            number=sent.get("version"),
+            data_time=sent.get("data_time"),
+            parameters=sent.get("parameters", {}),
+        )
+        outcome = start(operation, task.pk, user=user_of(request), source=SOURCE, reason=sent["reason"])
         if not outcome.done:
             raise _refused(outcome, operation, task, request)
         return Response(OutcomeSerializer(outcome).data, status=201)
@@ -231,6 +270,30 @@ class Versions(Rows):
     order = ("-id",)
     filterset_fields = ("task", "number")
     http_method_names = ("get", "head", "options")
+
+    @extend_schema(
+        responses=ComparisonSerializer,
+        filters=False,
+        parameters=[
+            OpenApiParameter(
+                "with",
+                {"type": "integer", "minimum": 1},
+                description="A number; by default the version before.",
+            )
+        ],
+    )
+    @action(detail=True, pagination_class=None, filter_backends=[])
+    def diff(self, request: Request, **kwargs: Any) -> Response:
+        """What differs from another version of the task: the code line by line, all else by name."""
+        self._check_parameters({"with"})
+        new = self.get_object()
+        others = new.task.versions.order_by("-number")
+        other = number(request, "with", 0, LARGEST)
+        old = others.filter(number=other).first() if other else others.filter(number__lt=new.number).first()
+        if old is None:
+            raise Wrong(404, "not_found", "The task has no such other version.")
+        found = versions.compare(new.task, versions.of(old), versions.of(new), user_of(request))
+        return Response(ComparisonSerializer(found).data)
 
     def decorate(self, page: list[Any]) -> list[Any]:
         shown = Names.of(user_of(self.request)).definitions([version.definition for version in page])

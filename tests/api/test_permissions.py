@@ -123,7 +123,14 @@ TABLE: dict[str, Case] = {
     "POST tasks-operations-list": Case(EVERYBODY, body=lambda t: {"kind": "pause", "tasks": [t.tasks]}),
     "POST tasks-run": Case(OPERATORS, "tasks"),
     "GET tasks-schedule": Case(MEMBERS, "tasks"),
+    # It is what the task is already.
+    "POST tasks-restore": Case(AUTHORS, "tasks", body=lambda t: {"number": 1}, also=(409,)),
+    "POST tasks-test": Case(
+        AUTHORS, "tasks", body=lambda t: {"changes": {"task_type": "SHELL", "code": "true"}}
+    ),
     **_reading("versions"),
+    # There is none before it.
+    "GET versions-diff": Case(MEMBERS, "versions", query=lambda t: "?with=1"),
     **_reading("dependencies"),
     **_reading("instances"),
     "GET instances-export": Case(EVERYBODY),
