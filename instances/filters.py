@@ -5,6 +5,7 @@ ten million instances. A value that means nothing shows an error and no rows, ne
 """
 
 import re
+from collections.abc import Sequence
 
 from django import forms
 from django.db.models import Q, QuerySet
@@ -18,6 +19,7 @@ from instances.models.choices import CYCLES, STATES, task_types
 from instances.models.instance import INSTANCE_TYPES
 from instances.operations.acknowledging import FAILURES, acknowledged, acknowledged_ids
 from weops.console.filter_bar import FilterForm, MomentField
+from weops.console.finding import FinderInput, FoundChoice
 from weops.console.folders import folder_paths
 from weops.projects import access
 from weops.projects.access import Right
@@ -28,21 +30,35 @@ MOST_TASKS = 2_000
 MOST_IDS = 1_000
 
 
-class FolderChoice(forms.ModelChoiceField):
-    """Folders by their paths, read in one query."""
+class FolderChoice(FoundChoice):
+    """Folders by their paths: `project: etl/daily`."""
 
-    def load_paths(self) -> None:
-        if self.queryset is not None:
-            self.queryset = self.queryset.select_related(None).select_related("project")
-            self.paths = folder_paths(self.queryset.values_list("pk", flat=True))
+    words = ("name", "project__name", "parent__name", "parent__parent__name")
+
+    def labels(self, rows: Sequence[Folder]) -> list[str]:
+        paths = folder_paths(row.pk for row in rows)
+        return [f"{row.project.name}: {paths.get(row.pk, row.name)}" for row in rows]
 
     def label_from_instance(self, obj: Folder) -> str:
-        return f"{obj.project.name}: {self.paths.get(obj.pk, obj.name)}"
+        return self.labels([obj])[0]
+
+    def last_word(self, label: str) -> str:
+        return label.rpartition(": ")[2].rpartition("/")[2]
 
 
-class WorkflowChoice(forms.ModelChoiceField):
+class WorkflowChoice(FoundChoice):
+    words = ("name", "project__name")
+
     def label_from_instance(self, obj: Workflow) -> str:
         return f"{obj.project.name} / {obj.name}"
+
+    def last_word(self, label: str) -> str:
+        return label.rpartition(" / ")[2]
+
+
+class OwnerChoice(FoundChoice):
+    name_field = "username"
+    words = ("username", "first_name", "last_name")
 
 
 class InstanceFilter(FilterForm):
@@ -60,7 +76,10 @@ class InstanceFilter(FilterForm):
         Project.objects.none(), label=_("Project"), required=False, empty_label=_("All projects")
     )
     workflow = WorkflowChoice(
-        Workflow.objects.none(), label=_("Workflow"), required=False, empty_label=_("All workflows")
+        Workflow.objects.none(),
+        label=_("Workflow"),
+        required=False,
+        widget=FinderInput({"placeholder": _("All workflows")}),
     )
     type = forms.ChoiceField(
         label=_("Instance type"), choices=[("", _("All instance types")), *INSTANCE_TYPES], required=False
@@ -70,11 +89,17 @@ class InstanceFilter(FilterForm):
     )
     start_from = MomentField(_("Start time from"))
     start_to = MomentField(_("Start time to"))
-    owner = forms.ModelChoiceField(
-        access.User.objects.none(), label=_("Owner"), required=False, empty_label=_("All owners")
+    owner = OwnerChoice(
+        access.User.objects.none(),
+        label=_("Owner"),
+        required=False,
+        widget=FinderInput({"placeholder": _("All owners")}),
     )
     folder = FolderChoice(
-        Folder.objects.none(), label=_("Folder"), required=False, empty_label=_("All folders")
+        Folder.objects.none(),
+        label=_("Folder"),
+        required=False,
+        widget=FinderInput({"placeholder": _("All folders")}),
     )
     task_type = forms.ChoiceField(
         label=_("Task type"), choices=lambda: [("", _("All task types")), *task_types()], required=False
@@ -110,6 +135,8 @@ class InstanceFilter(FilterForm):
         widget=forms.HiddenInput,
     )
 
+    # Fields that find as one types.
+    FOUND = ("workflow", "owner", "folder")
     FIRST = ("q", "data_from", "data_to", "project", "workflow", "type")
     MORE = ("start_from", "start_to", "owner", "folder", "task_type", "group", "cycle", "seen", "inner")
     COLUMNS = {
@@ -139,7 +166,8 @@ class InstanceFilter(FilterForm):
         workflows = self._choice("workflow")
         workflows.queryset = workflows.queryset.select_related("project").order_by("project__name", "name")
         self._choice("owner").queryset = access.colleagues(self.user)
-        self.fields["folder"].load_paths()  # type: ignore[attr-defined]
+        folders = self._choice("folder")
+        folders.queryset = folders.queryset.select_related(None).select_related("project")
 
     @property
     def hidden_values(self) -> list[tuple[str, str]]:

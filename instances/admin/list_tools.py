@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_GET, require_POST
 
 from instances.admin import list_columns, list_export
-from weops.console import layouts, saved_views
+from instances.filters import InstanceFilter
+from weops.console import finding, layouts, saved_views
 from weops.console.models import SavedView
 from weops.console.scoped import signed_in
 from weops.projects.models import Project
@@ -95,7 +96,15 @@ def urls(model_admin: "InstanceAdmin", view: Callable[..., Any]) -> list[URLPatt
     def download(request: HttpRequest) -> HttpResponseBase:
         return list_export.download(request, model_admin.get_queryset(request))
 
+    @require_GET
+    def found(request: HttpRequest, field: str) -> HttpResponse:
+        if field not in InstanceFilter.FOUND or not model_admin.has_view_permission(request):
+            raise Http404
+        one: Any = InstanceFilter(request, QueryDict()).fields[field]
+        return finding.answer(request, one)
+
     return [
+        path("find/<str:field>/", view(found), name="instances_instance_find"),
         path("columns/", view(_arrange), name="instances_instance_columns"),
         path("views/", view(_save), name="instances_instance_views"),
         path("views/<int:pk>/delete/", view(_delete), name="instances_instance_view_delete"),

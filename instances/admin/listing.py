@@ -1,6 +1,6 @@
 """The instance list's rows and counts: a page costs a page, with any number of instances in the table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -19,8 +20,10 @@ from instances.models import Instance
 from instances.operations.acknowledging import acknowledgements
 from instances.reading import Counts, count, page_ids
 from instances.reading_ways import ALL_STATES
+from weops.console import finding
 from weops.console.changelist import FilteredChangeList
 from weops.console.filter_bar import PlainSelect
+from weops.console.finding import FoundChoice
 from weops.console.folders import folder_paths
 from weops.console.paging import COUNT_CAP, CappedPaginator, mark_before, rows_before
 from weops.console.present import Look, capped
@@ -129,6 +132,8 @@ class InstanceChangeList(FilteredChangeList):
             instance.seen_at = now
             instance.acknowledgement = seen.get(instance.pk)
         self.strip = tiles(self, counts)
+        where = "admin:instances_instance_find"
+        finding.offer(self.filter_form, {name: reverse(where, args=(name,)) for name in InstanceFilter.FOUND})
 
     def _sort(self, asked: str) -> None:
         """By data time in either direction, whatever there is; by anything else only what was counted to its end."""
@@ -210,8 +215,11 @@ class InstanceChangeList(FilteredChangeList):
         field: Any = self.filter_form.fields[name]
         several = isinstance(field, forms.MultipleChoiceField)
         chosen = [str(value) for value in self.filter_params.get(name, [])]
-        options = field.widget.listed() if isinstance(field.widget, PlainSelect) else field.choices
-        offered = [(str(value), str(label)) for value, label in islice(options, MOST_WAYS) if value != ""]
+        if isinstance(field, FoundChoice) and self.filter_form.is_valid():
+            # An address may name it by its label.
+            row = self.filter_form.cleaned_data[name]
+            chosen = [str(row.pk)] if row else []
+        offered = [(str(value), str(label)) for value, label in _options(field) if value != ""]
         return tuple(
             Way(label, self.address(**{name: _toggled(chosen, value, several)}), value in chosen)
             for value, label in offered
@@ -242,6 +250,16 @@ class InstanceChangeList(FilteredChangeList):
         paths = folder_paths(instance.folder_id for instance in self.result_list)
         for instance in self.result_list:
             instance.folder_path = paths.get(instance.folder_id, "")
+
+
+def _options(field: Any) -> Iterable[tuple[Any, Any]]:
+    """(value, label) of the first choices of a filter."""
+    if isinstance(field, FoundChoice) and field.queryset is not None:
+        rows = list(field.queryset[:MOST_WAYS])
+        return [(row.pk, label) for row, label in zip(rows, field.labels(rows), strict=True)]
+    return islice(
+        field.widget.listed() if isinstance(field.widget, PlainSelect) else field.choices, MOST_WAYS
+    )
 
 
 def _toggled(chosen: list[str], value: str, several: bool) -> list[str]:

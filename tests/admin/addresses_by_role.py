@@ -104,6 +104,7 @@ BY_ROLE: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "projects_resourcegroup_history": (MEMBERS, MEMBERS),
     "projects_resourcegroup_delete": (NOBODY, NOBODY),
     "projects_resourcegroup_change": (MEMBERS, SUPER),
+    "instances_instance_find": (MEMBERS, NOBODY),
     "instances_instance_columns": (NOBODY, ALL),
     "instances_instance_views": (NOBODY, ALL),
     "instances_instance_view_delete": (NOBODY, ALL),

@@ -54,6 +54,7 @@ def _addresses(world: SimpleNamespace) -> dict[str, str]:
             "execution_id": execution.pk,
             "kind": "rerun",
             "name": "pause",
+            "field": "owner",
             "token": uuid.uuid4(),
         }
         if name in SKIPPED:

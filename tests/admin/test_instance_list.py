@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -180,6 +181,67 @@ def test_members_cannot_filter_by_what_they_do_not_see(
     assert shown(client, q="foreign_task") == []
     for name, thing in (("project", "project"), ("workflow", "workflow"), ("folder", "folder")):
         assert shown(client, **{name: getattr(world.foreign, thing).pk}) == []
+
+
+def test_owners_folders_and_workflows_are_named_or_numbered(
+    world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    """An address holds ids; what one types are names, which the page shows in both cases."""
+    client, ours = as_user(VERA), world.ours
+    child = Folder.objects.create(project=ours.project, parent=ours.folder, name="daily")
+    task = factories.make_task(ours.workflow, owner=world.cast[OMAR])
+    made = make_instance(task, after=4, folder=child)
+    path = "ours_project: ours_folder/daily"
+    for parameters, label in (
+        ({"owner": OMAR}, OMAR),
+        ({"owner": world.cast[OMAR].pk}, OMAR),
+        ({"folder": path}, path),
+        ({"folder": child.pk}, path),
+    ):
+        assert shown(client, **parameters) == [made.pk], parameters
+        assert f'value="{label}"' in client.get(LIST, parameters).content.decode()
+    name = "ours_project / ours_workflow"
+    assert made.pk in shown(client, workflow=name)
+    ways = client.get(LIST, {"workflow": name}).context["cl"].heads
+    assert [
+        way.label for head in ways if head.key == "workflow_cell" for way in head.ways if way.current
+    ] == [name]
+    for wrong in ({"owner": "nobody"}, {"folder": "foreign_project: foreign_folder"}, {"owner": "\x00"}):
+        answer = client.get(LIST, wrong)
+        assert answer.context["cl"].result_list == [], wrong
+        assert 'role="alert"' in answer.content.decode()
+
+
+def test_names_are_found_as_one_types(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
+    client = as_user(VERA)
+
+    def found(field: str, text: str, who: Client = client) -> list[str]:
+        where = reverse("admin:instances_instance_find", args=(field,))
+        names: list[str] = who.get(where, {"q": text}).json()["found"]
+        return names
+
+    Folder.objects.create(project=world.ours.project, parent=world.ours.folder, name="daily")
+    assert found("owner", "OM") == [OMAR]
+    assert found("owner", SUSAN) == [], "not a colleague"
+    assert found("folder", "daily ours_f") == ["ours_project: ours_folder/daily"]
+    assert found("folder", "foreign") == found("workflow", "foreign") == []
+    assert found("workflow", "foreign", as_user(SUSAN)) == ["foreign_project / foreign_workflow"]
+    assert client.get(reverse("admin:instances_instance_find", args=("state",))).status_code == 404
+
+
+def test_ten_thousand_owners_leave_the_page_small(
+    world: SimpleNamespace, as_user: Callable[[str], Client]
+) -> None:
+    User.objects.bulk_create(User(username=f"person{number:05}") for number in range(10_000))
+    client = as_user(SUSAN)
+    answer = client.get(LIST)
+    text = answer.content.decode()
+    assert len(text) < 200_000
+    assert text.count('<option value="person') <= 20
+    where = reverse("admin:instances_instance_find", args=("owner",))
+    shown_now = client.get(where, {"q": "person07"}).json()
+    assert (len(shown_now["found"]), shown_now["more"]) == (20, True)
+    assert client.get(where, {"q": "person07123"}).json() == {"found": ["person07123"], "more": False}
 
 
 @pytest.mark.parametrize(
