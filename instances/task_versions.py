@@ -11,6 +11,8 @@ from django.contrib.auth.models import User
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied, ValidationError
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from events.models import Event
 from instances import definitions
@@ -34,7 +36,7 @@ class RestoreVersion(TaskOperation):
     """Makes what the version `number` defined the current version again, under a new number, and schedules it."""
 
     kind = "restore_task_version"
-    title = "Restore a version"
+    title = gettext_noop("Restore a version")
     right = Right.AUTHOR
     for_inner = True
     number: int = 0
@@ -49,7 +51,8 @@ def restore(
     except (_Refused, PermissionDenied) as refused:
         message = str(refused)
     except ValidationError as error:
-        message = f"Version {operation.number} cannot be restored: {' '.join(error.messages)}"
+        said = _("Version %(number)d cannot be restored: %(why)s")
+        message = said % {"number": operation.number, "why": " ".join(error.messages)}
     task = Task.objects.filter(pk=task_id).only("name").first()
     name = task.name if task and message != NO_SUCH_TASK else f"#{task_id}"
     return Outcome(task_id, name, message=message)
@@ -64,11 +67,13 @@ def _restore(operation: RestoreVersion, task_id: int, asked: Asked) -> Outcome:
         raise _Refused(why)
     version = task.versions.filter(number=operation.number).first()
     if version is None:
-        raise _Refused(f"{task.name} has no version {operation.number}.")
+        said = _("%(task)s has no version %(number)d.")
+        raise _Refused(said % {"task": task.name, "number": operation.number})
     before, edited = image(task), definitions.drifted(task)
     TASKS.update(task, values_of(version, task), user=asked.user, source=asked.source)
     if not edited and not definitions.drifted(task):
-        raise _Refused(f"Version {version.number} is what {task.name} is already.")
+        said = _("Version %(number)d is what %(task)s is already.")
+        raise _Refused(said % {"number": version.number, "task": task.name})
     definitions.validate_whole(task, reader=asked.user)
     note = f"As version {version.number}. {asked.reason}".strip()[:500]
     made = definitions.enact(task, asked.user, note, timezone.now())
@@ -113,12 +118,13 @@ def _column(name: str, value: Any) -> Any:
     try:
         column: Any = Task._meta.get_field(name)
     except FieldDoesNotExist:
-        raise ValidationError(f"There is no {name} any more.") from None
+        raise ValidationError(_("There is no %(name)s any more.") % {"name": name}) from None
     if value is None or not isinstance(column, models.ForeignKey):
         return column.to_python(value)
     row = column.remote_field.model._default_manager.filter(pk=value["id"]).first()
     if row is None:
-        raise ValidationError(f"Its {column.verbose_name}, {value['name']}, is there no more.")
+        said = _("Its %(noun)s, %(name)s, is there no more.")
+        raise ValidationError(said % {"noun": column.verbose_name, "name": value["name"]})
     return row
 
 
@@ -147,8 +153,8 @@ def _parts(definition: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
 def _gone(model: type[models.Model], ids: list[int]) -> list[str]:
     """By number: they may be of projects that the user does not see. One query, none without rows."""
     there = set(model._default_manager.filter(pk__in=ids).values_list("pk", flat=True)) if ids else set()
-    what = "Task" if model is Task else "Event"
-    return [f"{what} #{pk} is there no more." for pk in ids if pk not in there]
+    said = _("Task #%(id)d is there no more.") if model is Task else _("Event #%(id)d is there no more.")
+    return [said % {"id": pk} for pk in ids if pk not in there]
 
 
 def _secrets(definition: Mapping[str, Any], task: Task) -> list[int]:
@@ -157,5 +163,5 @@ def _secrets(definition: Mapping[str, Any], task: Task) -> list[int]:
         Secret.objects.filter(project=task.workflow.project, name__in=names).values_list("name", "pk")
     )
     if missing := sorted(set(names) - set(found)):
-        raise ValidationError(f"There is no secret {', '.join(missing)} any more.")
+        raise ValidationError(_("There is no secret %(names)s any more.") % {"names": ", ".join(missing)})
     return sorted(found.values())

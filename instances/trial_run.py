@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from instances import definitions, inner_tasks
 from instances.definition_rules import faults
@@ -85,7 +86,7 @@ class TrialRun(TaskOperation):
     the latest instance, or the present. `parameters` override by name, and may add names."""
 
     kind = "test_task"
-    title = "Test run"
+    title = gettext_noop("Test run")
     right = Right.AUTHOR
     for_inner = True
     edited: Edited | None = None
