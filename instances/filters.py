@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from django import forms
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -21,6 +21,7 @@ from instances.operations.acknowledging import FAILURES, acknowledged, acknowled
 from weops.console.filter_bar import FilterForm, MomentField
 from weops.console.finding import FinderInput, FoundChoice
 from weops.console.folders import folder_paths
+from weops.console.paging import Among
 from weops.projects import access
 from weops.projects.access import Right
 from weops.projects.choices import choosable
@@ -188,7 +189,7 @@ class InstanceFilter(FilterForm):
         if self.cleaned_data["seen"]:
             queryset = self._seen(queryset.filter(state__in=FAILURES))
         if self.cleaned_data["q"]:
-            queryset = queryset.filter(task_id__in=self._task_ids(self.cleaned_data["q"]))
+            queryset = queryset.filter(Among(F("task_id"), self._task_ids(self.cleaned_data["q"])))
         return queryset
 
     def _seen(self, failures: QuerySet[Instance]) -> QuerySet[Instance]:

@@ -20,7 +20,7 @@ WALK = 10_000
 WALK_EACH = 20
 # Entries of a state that a count reads: of the index alone, and of the rows themselves.
 COUNTED = 10_000
-COUNTED_ROWS = 2_500
+COUNTED_ROWS = 1_500
 # So few rows of tasks are read at once, without a walk before.
 AT_ONCE = 2_000
 # A count looks up the uncommon rows of so many tasks one by one.
@@ -214,10 +214,10 @@ def _counted(way: Way, cap: int) -> Counts:
         for state, number in other.found.items():
             usual.found[state] = usual.found.get(state, 0) + number
         return Counts(usual.found, usual.more | other.more)
-    if way.narrow is not None:
+    if way.narrow is not None and not way.rare:
         return _narrow_counts(way, way.narrow, cap)
     counts = _walked_counts(way, cap)
-    if counts.more and way.tasks is not None:
+    if counts.more and way.tasks is not None and not way.uncommon and not way.rare:
         _improve(counts, way, way.tasks)
     return counts
 
@@ -227,12 +227,8 @@ def _narrow_counts(way: Way, narrow: Sql, cap: int) -> Counts:
     pieces: list[str] = []
     values: list[Any] = []
     for state in ALL_STATES if way.states is None else way.states:
-        if way.tasks is not None and state in UNCOMMON and len(way.tasks) <= MOST_LOOKED_UP:
-            where = way.seek & Sql("state = %s AND task_id = ANY(%s)", [state, way.tasks])
-            part = Sql(
-                f"SELECT task_id, traversal FROM {TABLE} WHERE {where.text} LIMIT %s",  # noqa: S608
-                [*where.values, COUNTED + 1],
-            )
+        if _is_looked_up(way, state):
+            part = _looked_up(way, state, COUNTED + 1, "task_id, traversal")
         else:
             part = way.part(state, COUNTED + 1, "task_id, traversal")
         pieces.append(
@@ -242,13 +238,28 @@ def _narrow_counts(way: Way, narrow: Sql, cap: int) -> Counts:
     return _read_counts(pieces, values)
 
 
+def _is_looked_up(way: Way, state: str) -> bool:
+    return way.tasks is not None and state in UNCOMMON and len(way.tasks) <= MOST_LOOKED_UP
+
+
+def _looked_up(way: Way, state: str, limit: int, columns: str = "*") -> Sql:
+    """Rows of the tasks in an uncommon state, in no order."""
+    where = way.seek & Sql("state = %s AND task_id = ANY(%s::bigint[])", [state, way.tasks])
+    return Sql(f"SELECT {columns} FROM {TABLE} WHERE {where.text} LIMIT %s", [*where.values, limit])  # noqa: S608
+
+
 def _walked_counts(way: Way, cap: int) -> Counts:
     if way.rare:
         return _rare_counts(way)
     pieces: list[str] = []
     values: list[Any] = []
     for state in ALL_STATES if way.states is None else way.states:
-        part, entries = way.part(state, COUNTED_ROWS), way.part(state, COUNTED_ROWS + 1, "1")
+        part, entries = (
+            _looked_up(way, state, limit, columns)
+            if _is_looked_up(way, state)
+            else way.part(state, limit, columns)
+            for limit, columns in ((COUNTED_ROWS, "*"), (COUNTED_ROWS + 1, "1"))
+        )
         # Whether the budget reached the end is asked only of what is below the cap.
         pieces.append(
             "SELECT %s::text, count(*), CASE WHEN count(*) <= %s"  # noqa: S608

@@ -8,14 +8,15 @@ from typing import Any
 
 from django.core.exceptions import FullResultSet
 from django.db import connection
-from django.db.models import Count, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.db.models.expressions import Col
 from django.db.models.lookups import Lookup
 from django.db.models.sql.where import AND, WhereNode
 
-from instances.engine.states import State
+from instances.engine.states import InstanceType, State
 from instances.models import Instance, TaskPlace
 from instances.models.instance import MOST_LAG, UNCOMMON
+from weops.console.paging import Among
 
 # So few rows with an index of their own are read whole.
 FEW = 20_000
@@ -38,7 +39,9 @@ _PLACE_COLUMNS = {
 _LAG = f"({TABLE}.start_time - {TABLE}.data_time)"
 ON_TIME = f"{_LAG} >= interval '0' AND {_LAG} <= interval '{MOST_LAG.days} days'"
 OFF_TIME = f"({_LAG} < interval '0' OR {_LAG} > interval '{MOST_LAG.days} days')"
+# Rare rows by other columns, with indexes that say the same.
 OFF_BEAT = f"NOT {TABLE}.instance_type = 'periodic'"
+INSIDE = f"{TABLE}.for_each_id IS NOT NULL"
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,9 @@ class Way:
 
     `condition`: all of its conditions. `seek`: those on data time and id, which the indexes of the order seek by.
     `leads`: conditions that few rows may pass, each with an index of its own. `states`: those that are chosen, None for
-    all. `started`: the range of start times, if there is any. `off_beat`: periodic instances are left out.
-    `inner`: whether those of For-each tasks are wanted, None for both. `simple`: what was said here is all that is asked."""
+    all. `started`: the range of start times, if there is any. `inner`: whether those of For-each tasks are wanted, None for
+    both. `tested`: whether test runs are. `simple`: what was said here is all that is asked. `rare`: an order of rare rows
+    alone leads to all of them, by an index that knows no states."""
 
     condition: Sql
     seek: Sql
@@ -74,12 +78,11 @@ class Way:
     tasks: list[int] | None
     places: int
     started: tuple[dt.datetime | None, dt.datetime | None] | None
-    off_beat: bool
     inner: bool | None
+    tested: bool
     simple: bool
     descending: bool
-    # An order of rare rows alone, by an index of its own, which knows no states.
-    rare: Sql | None = None
+    rare: Sql | None
 
     @classmethod
     def to(cls, rows: QuerySet[Instance], *, descending: bool = True) -> "Way | None":
@@ -99,6 +102,7 @@ class Way:
         tasks, places = _tasks(lookups)
         inner = {not rhs for column, name, rhs in lookups if (column, name) == ("for_each_id", "isnull")}
         off_beat = any(c == "instance_type" and n == "exact" and v != "periodic" for c, n, v in lookups)
+        inside = inner == {True}
         return cls(
             condition=_sql(rows, query.where),
             seek=seek,
@@ -111,11 +115,11 @@ class Way:
             tasks=tasks,
             places=places,
             started=_range(lookups),
-            off_beat=off_beat,
             inner=next(iter(inner)) if len(inner) == 1 else None,
+            tested=not any(_is_no_test(child) for child in children),
             simple=len(inner) < 2 and all(_of_order(child) or _is_simple(child) for child in children),
             descending=descending,
-            rare=Sql(OFF_BEAT) if off_beat else None,
+            rare=Sql(OFF_BEAT) if off_beat else Sql(INSIDE) if inside else None,
         )
 
     @property
@@ -133,10 +137,10 @@ class Way:
             given = [(text, value) for text, value in both if value is not None]
             between = Sql(" AND ".join(text for text, _ in given), [value for _, value in given])
             found.append((between, FEW))
-        if self.off_beat:
-            found.append((Sql(OFF_BEAT) & self.seek, FEW_SCATTERED))
+        if self.rare:
+            found.append((self.rare & self.seek, FEW_SCATTERED))
         if self.uncommon and self.tasks is not None and not self.simple:
-            of_tasks = Sql("task_id = ANY(%s) AND state = ANY(%s)", [self.tasks, self.uncommon])
+            of_tasks = Sql("task_id = ANY(%s::bigint[]) AND state = ANY(%s)", [self.tasks, self.uncommon])
             found.append((of_tasks & self.seek, FEW_SCATTERED))
         return found
 
@@ -146,16 +150,18 @@ class Way:
         if not self.simple:
             return None
         found = Sql() if self.inner is None else Sql("traversal <> ''" if self.inner else "traversal = ''")
+        if not self.tested:
+            found &= Sql("traversal NOT LIKE 'test-%%'")
         if self.places:
             if self.tasks is None or not self._settled:
                 return None
-            found &= Sql("task_id = ANY(%s)", [self.tasks])
+            found &= Sql("task_id = ANY(%s::bigint[])", [self.tasks])
         return found
 
     @cached_property
     def _settled(self) -> bool:
         """None of the tasks was ever anywhere else."""
-        return TaskPlace.objects.filter(task_id__in=self.tasks or ()).count() == self.places
+        return TaskPlace.objects.filter(Among(F("task_id"), self.tasks or [])).count() == self.places
 
     @property
     def uncommon(self) -> list[str]:
@@ -237,10 +243,26 @@ def _of_order(condition: Any) -> bool:
 
 
 def _of_place(column: str, name: str) -> bool:
-    return column in _PLACE_COLUMNS and name in ("exact", "in", "isnull")
+    return column in _PLACE_COLUMNS and name in ("exact", "in", "isnull", Among.lookup_name)
+
+
+def _is_no_test(condition: Any) -> bool:
+    """That test runs are left out."""
+    if not isinstance(condition, WhereNode) or not condition.negated or len(condition.children) != 1:
+        return False
+    child: Any = condition.children[0]
+    if not _plain(child):
+        return False
+    return (child.lhs.target.attname, child.lookup_name, child.rhs) == (
+        "instance_type",
+        "exact",
+        InstanceType.TEST,
+    )
 
 
 def _is_simple(condition: Any) -> bool:
+    if _is_no_test(condition):
+        return True
     if not _plain(condition):
         return False
     column, name = condition.lhs.target.attname, condition.lookup_name
@@ -267,7 +289,8 @@ def _tasks(lookups: list[tuple[str, str, Any]]) -> tuple[list[int] | None, int]:
         return None, 0
     places = TaskPlace.objects.order_by("task_id")
     for column, name, value in wanted:
-        places = places.filter(**{f"{column}__{name}": value})
+        among = name == Among.lookup_name
+        places = places.filter(Among(F(column), value) if among else Q(**{f"{column}__{name}": value}))
     found = list(places.values_list("task_id").annotate(Count("id"))[: MOST_TASKS + 1])
     if len(found) > MOST_TASKS:
         return None, 1

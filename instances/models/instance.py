@@ -43,7 +43,7 @@ class Instance(models.Model):
     `instance_retry` (retry tick), `instance_deadline` (waiting timeout), `instance_thaw` (automatic thaw),
     `instance_of_plan` (a plan's progress), `instance_of_for_each` (traversals), `instance_tests` (test runs of a task),
     `instance_by_data_time` and `instance_in_state` (lists with their usual order, and their counts from the index alone),
-    `instance_uncommon`, `instance_not_periodic`, `instance_started` and `instance_off_time` (rare values; see
+    `instance_uncommon`, `instance_not_periodic`, `instance_inside`, `instance_started` and `instance_off_time` (rare values; see
     instances/reading.py).
     """
 
@@ -239,6 +239,9 @@ class Instance(models.Model):
                 F("id").desc(),
                 condition=~Q(instance_type=InstanceType.PERIODIC),
                 name="instance_not_periodic",
+            ),
+            models.Index(
+                fields=["-data_time", "-id"], condition=Q(for_each_id__isnull=False), name="instance_inside"
             ),
             models.Index(
                 fields=["start_time"], condition=Q(start_time__isnull=False), name="instance_started"

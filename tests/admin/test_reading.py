@@ -63,6 +63,14 @@ def crowd(world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> list[Task]
             instance_type="supplementary" if dice.random() < 0.1 else "periodic",
             owner=world.cast[dice.choice([DANA, OMAR])],
         )
+        if made.start_time and dice.random() < 0.5:
+            # As planned, early, or long after.
+            began = made.data_time + dt.timedelta(hours=dice.choice([1, 1, 47, -1, 49, 500]))
+            Instance.objects.filter(pk=made.pk).update(start_time=began, end_time=began)
+        if dice.random() < 0.15:
+            inside = {"instance_type": "test"} if dice.random() < 0.3 else {}
+            traversal = f"test-{made.pk}" if inside else str(place)
+            Instance.objects.filter(pk=made.pk).update(for_each_id=made.pk, traversal=traversal, **inside)
         if place % 9 == 0:
             Instance.objects.filter(pk=made.pk).update(owner_id=world.cast[VERA].pk)
         if state == State.FAILED and dice.random() < 0.5:
@@ -87,8 +95,8 @@ def _random_filter(dice: random.Random, world: SimpleNamespace, tasks: list[Task
         "q": dice.choice([task.name, "task", f"#{task.pk}", "nobody"]),
         "data_from": middle,
         "data_to": middle,
-        "start_from": "2026-01-01T00:00",
-        "start_to": "2025-01-01T00:00",
+        "start_from": dice.choice(["2026-01-01T00:00", middle]),
+        "start_to": dice.choice(["2025-01-01T00:00", middle]),
         "seen": dice.choice(["yes", "no"]),
         "inner": dice.choice(["all", "only"]),
     }
