@@ -1,15 +1,23 @@
 """In which language a request is answered."""
 
+from functools import cache
+
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.middleware.locale import LocaleMiddleware
-from django.urls import reverse
+from django.urls import get_script_prefix, get_urlconf, reverse
 from django.utils import translation
 
 
 def in_console(request: HttpRequest) -> bool:
-    return request.path_info.startswith(reverse("admin:index"))
+    return request.path_info.startswith(_console(get_urlconf(), get_script_prefix()))
+
+
+@cache
+def _console(urlconf: str | None, prefix: str) -> str:
+    """Asked for several times a request, it is looked up once."""
+    return reverse("admin:index", urlconf)
 
 
 class ConsoleLocaleMiddleware(LocaleMiddleware):
