@@ -69,7 +69,8 @@ def test_scripts_hold_no_sentence() -> None:
         for path in sorted((catalogues.ROOT / share.home).rglob("static/**/*.js"))
         for text in re.findall(r"""["'`]([^"'`\n]*)["'`]""", _without_comments(path.read_text()))
         if re.search(
-            r"(?<![\w-])[A-Za-z]{2,} [a-z]{2,} [a-z]{2,}(?![\w-])|[a-z]{2} [a-z]{2,}(\.$|\. )|[a-z]{3,} ?…", text
+            r"(?<![\w-])[A-Za-z]{2,} [a-z]{2,} [a-z]{2,}(?![\w-])|[a-z]{2} [a-z]{2,}(\.$|\. )|[a-z]{3,} ?…",
+            text,
         )
     ]
     assert not found
