@@ -3,9 +3,9 @@
 Needs the package `playwright` (no dependency of WeOps) and a Chromium; BROWSER is its path if playwright has none of
 its own. Without a browser's path playwright takes the one it has downloaded itself.
 
-The list is taken as it is. For the detail page the newest instance that has run and waited for others is chosen, for the
-preview of an operation a rerun of all that succeeded, which is not applied. The record is the one on the most instances
-of the first page.
+The list is taken as it is, on a phone in the dark, too. For the detail page the newest instance that has run and waited for
+others is chosen, and for its lineage; for the preview of an operation a rerun of all that succeeded, which is not applied. The
+record is the one on the most instances of the first page.
 """
 
 import re
@@ -31,8 +31,8 @@ def sign_in(page: Page, base: str, user: str, password: str) -> None:
         raise SystemExit("The server refused the user name or the password.")
 
 
-def picture(page: Page, name: str, height: int) -> None:
-    page.set_viewport_size({"width": WIDTH, "height": height})
+def picture(page: Page, name: str, height: int, width: int = WIDTH) -> None:
+    page.set_viewport_size({"width": width, "height": height})
     page.wait_for_timeout(1500)
     target = HERE / f"{name}.png"
     page.screenshot(path=target)
@@ -83,14 +83,31 @@ def _number(text: str) -> int:
     return int(found[1].replace(",", "")) if found else 0
 
 
+def phone(browser: Browser, page: Page, base: str) -> None:
+    """The list on a phone, in the dark."""
+    narrow = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    narrow.context.add_cookies(page.context.cookies())  # type: ignore[arg-type]
+    narrow.goto(f"{base}/admin/instances/instance/")
+    picture(narrow, "instance-list-phone", 1100, 390)
+
+
 def take(browser: Browser, base: str, user: str, password: str) -> None:
     page = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme="light")
     sign_in(page, base, user, password)
+    page.goto(f"{base}/admin/")
+    picture(page, "overview", 1100)
     page.goto(f"{base}/admin/instances/instance/")
     picture(page, "instance-list", 900)
-    page.goto(find_instance(page, base))
+    phone(browser, page, base)
+    instance = find_instance(page, base)
+    page.goto(instance)
     page.wait_for_load_state("networkidle")
-    picture(page, "instance-detail", 1250)
+    picture(page, "instance-detail", 1100)
+    page.goto(instance.replace("/change/", "/lineage/"))
+    page.wait_for_selector(".wo-node")
+    picture(page, "lineage", 900)
+    page.goto(f"{base}/admin/instances/instance/grid/?cycle=DAY")
+    picture(page, "grid", 560)
     preview(page, base)
     record(page, base)
 
