@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from instances.engine.states import State
 from instances.models import Instance
+from weops.alarms import kept
 from weops.alarms.groups import audience, quiet_until
 from weops.alarms.kinds import SUCCESSES, Receivers, Sending
 from weops.alarms.models import Delivery, Message, Notice
@@ -139,7 +140,7 @@ def _deliveries(notice: Notice, receivers: _Receivers, told: int, escalated: int
     ways = (["email"] if addresses else []) + [kind for _pk, _name, kind in receivers.channels]
     message.ways = list(dict.fromkeys([*message.ways, *ways]))
     if not made:
-        message.error = "Nobody to tell: no e-mail address and no channel that is switched on."
+        message.error = kept.NOBODY
     return made
 
 

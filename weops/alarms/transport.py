@@ -204,7 +204,7 @@ def _notify(plugin: "NotifyBase", text: Text, secrets: list[str], guard: Guard |
         said = _("%(address)s is no public address; the deployment allows others by WEOPS_ALLOWED_NETWORKS")
         raise NotSent(said % {"address": guard.refused_host or _("a local socket")}, final=True)
     if guard is not None and guard.cut:
-        raise NotSent(_("It took longer than %d seconds.") % MOST_SECONDS)
+        raise NotSent(_("It took longer than %(seconds)s seconds.") % {"seconds": round(MOST_SECONDS)})
     raise NotSent(_masked(_reason(lines), secrets))
 
 

@@ -1,4 +1,4 @@
-"""What alarms say: of a failure, a success, a limit (kept and sent, so in English), and of a rule as a whole (shown)."""
+"""What alarms say: of a failure, a success, a limit (kept and sent, so in English; `kept` shows it), of a rule as a whole."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from instances.engine import errors
 from instances.engine.states import LABELS, State
 from instances.engine.zone import zone
+from weops.alarms import kept
 from weops.alarms.kinds import Kind, LimitKind, Measure, ObjectKind, Receivers, Trigger
 from weops.alarms.limits import Facts, Limit
 from weops.console.present import span
@@ -20,20 +21,20 @@ MOST_REASON = 1_000
 
 def failed(code: str, message: str, tries: int, retries: bool) -> str:
     """Such as `EXIT_NONZERO: The task ended with an exit code other than 0. It ended with 3. It will be retried.`"""
-    error = errors.explain(code)
-    parts = [f"{code}: {error.title}" if error else code or "It failed."]
+    error = errors.entry(code)
+    parts = [f"{code}: {error.title}" if error else code or kept.FAILED]
     said = " ".join(message.split())[: MOST_REASON - 200]
     if said and (error is None or said != error.title):
         parts.append(said)
     if retries:
-        parts.append("It will be retried.")
+        parts.append(kept.RETRIED)
     elif tries:
         parts.append(f"It failed after {tries} {'retry' if tries == 1 else 'retries'}.")
     return " ".join(parts)[:MOST_REASON]
 
 
 def succeeded(move: str) -> str:
-    return "It was marked as successful." if move == "mark_success" else "It succeeded."
+    return kept.MARKED if move == "mark_success" else kept.SUCCEEDED
 
 
 def late(limit: Limit, at: dt.datetime, predicted: bool, expected: dt.datetime | None, facts: Facts) -> str:
@@ -41,22 +42,22 @@ def late(limit: Limit, at: dt.datetime, predicted: bool, expected: dt.datetime |
     state = str(LABELS[State(facts.state)]).lower()
     due = _moment(at, limit.timezone)
     if predicted:
-        when = _moment(expected, limit.timezone) if expected else "later"
+        when = _moment(expected, limit.timezone) if expected else kept.LATER
         said = {
-            LimitKind.RUN: "It is expected to run until %(when)s, longer than it may (%(due)s).",
-        }.get(LimitKind(limit.kind), "It is expected to finish at %(when)s, after %(due)s.")
+            LimitKind.RUN: kept.WILL_RUN,
+        }.get(LimitKind(limit.kind), kept.WILL_FINISH)
         return _with_state(said % {"when": when, "due": due}, state)
     said = {
-        LimitKind.RUN: "It ran longer than it may (%(due)s).",
-        LimitKind.WAIT: "It waited longer than it may (%(due)s).",
-        LimitKind.FINISH: "It did not finish by %(due)s.",
-        LimitKind.CYCLE: "It did not finish within its cycle, by %(due)s.",
+        LimitKind.RUN: kept.RAN,
+        LimitKind.WAIT: kept.WAITED,
+        LimitKind.FINISH: kept.NOT_FINISHED,
+        LimitKind.CYCLE: kept.NOT_IN_CYCLE,
     }[LimitKind(limit.kind)]
     return _with_state(said % {"due": due}, state)
 
 
 def _with_state(said: str, state: str) -> str:
-    return f"{said} State: {state}."
+    return kept.STATE % {"said": said, "state": state}
 
 
 def _moment(at: dt.datetime, zone_name: str) -> str:

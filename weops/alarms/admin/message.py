@@ -12,11 +12,13 @@ from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 
 from instances.models import Instance
+from weops.alarms import kept
 from weops.alarms import messages as alarms
 from weops.alarms.filters import MessageFilter
 from weops.alarms.kinds import Level, Sending
@@ -112,7 +114,7 @@ class MessageAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("Alarm"))
     def reason_cell(self, row: Message) -> SafeString:
-        said = row.reason if len(row.reason) < 160 else f"{row.reason[:159]}…"
+        said = Truncator(kept.reason(row.reason)).chars(160)
         return format_html(
             '<span class="wo-two-lines"><span>{}</span><span class="wo-dim">{}, {}</span></span>',
             said,
@@ -122,7 +124,7 @@ class MessageAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("State"))
     def state_cell(self, row: Message) -> SafeString:
-        return badge(STATES, row.state, title=row.error)
+        return badge(STATES, row.state, title=kept.error(row.error))
 
     @admin.display(description=gettext_lazy("Told"))
     def receivers_cell(self, row: Message) -> Any:
@@ -166,7 +168,7 @@ class MessageAdmin(ReadOnlyAdmin):
                 "state": badge(STATES, one.state),
                 "attempts": one.attempts,
                 "when": stamp(one.sent_at or (one.next_at if one.state == Sending.TO_SEND else None)),
-                "error": one.error,
+                "error": kept.error(one.error),
             }
             for one in row.deliveries.select_related("channel").defer("channel__ciphertext")[:200]
         ]
@@ -177,6 +179,8 @@ class MessageAdmin(ReadOnlyAdmin):
             "original": row,
             "level": badge(LEVELS, str(row.level)),
             "state": badge(STATES, row.state),
+            "reason": kept.reason(row.reason),
+            "error": kept.error(row.error),
             "care": _care(row),
             "data_time": clock(row.data_time, row.timezone),
             "times": [
