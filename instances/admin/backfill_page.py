@@ -14,6 +14,7 @@ from django.utils.translation import gettext, ngettext
 
 from instances.admin.record_page import Share
 from instances.engine.plan_spec import PlanSpec
+from instances.kept_words import told
 from instances.kinds import look_up
 from instances.models import BackfillPlan, BackfillRun, OperationRecord, Task
 from instances.models.backfill import PlanState, RunState
@@ -260,7 +261,7 @@ def shares(counts: dict[str, int]) -> list[Share]:
 
 def _note(plan: BackfillPlan) -> str:
     if plan.message:
-        return plan.message
+        return told(plan.message)
     if plan.state == PlanState.PREPARING:
         return gettext("Its runs are being written down.")
     if plan.state == PlanState.RUNNING and plan.prepared_at and plan.success:
@@ -338,7 +339,9 @@ def _cells(
     found = {}
     for run in rows:
         look = RUN_LOOKS[run.state]
-        title = f"{names[run.task_id]} {plain_time(run.data_time, zone)}: {look.text}. {run.message}"[:500]
+        title = f"{names[run.task_id]} {plain_time(run.data_time, zone)}: {look.text}. {told(run.message)}"[
+            :500
+        ]
         found[run.task_id, run.data_time] = Cell(look, run.instance_id, title.strip())
     return found
 

@@ -18,6 +18,7 @@ from instances.engine.states import (
     State,
     TaskStatus,
 )
+from instances.kept_words import told
 from instances.models.operation import ItemOutcome, OperationState
 from instances.runners import registry
 from weops.console.highlight import highlighted
@@ -147,7 +148,7 @@ def diagnosis(error_code: str, message: str = "") -> str:
     if error is None:
         return ""
     lines = [f"{error.code}: {error.title}"]
-    lines += [message[:500]] if message else []
+    lines += [told(message[:500])] if message else []
     lines += [gettext("Possible cause: %(cause)s") % {"cause": cause} for cause in error.causes]
     lines += [gettext("What to do: %(advice)s") % {"advice": error.advice}]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from instances.kept_words import told
 from instances.models.choices import known
 from instances.models.definition import Task
 
@@ -164,6 +165,11 @@ class BackfillRun(models.Model):
                 name="backfill_run_open",
             ),
         ]
+
+    @property
+    def said(self) -> str:
+        """`message` in the language of who reads it."""
+        return told(self.message)
 
     def __str__(self) -> str:
         return f"{self.task} {self.data_time:%Y-%m-%d %H:%M:%S}: {self.state}"

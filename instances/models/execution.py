@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from instances.engine.states import HOLDING_SLOT, ON, ExecutionState, RunType
+from instances.kept_words import told
 from instances.models.choices import known
 from instances.models.definition import TaskVersion
 from instances.models.instance import Instance
@@ -115,6 +116,11 @@ class Execution(models.Model):
             ),
             models.Index(fields=["id"], condition=Q(log_bytes__gt=0, log_file=""), name="execution_unsealed"),
         ]
+
+    @property
+    def error_said(self) -> str:
+        """`error_message` in the language of who reads it."""
+        return told(self.error_message)
 
     def __str__(self) -> str:
         return f"execution {self.pk} (life {self.life_round}, try {self.try_number})"

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from instances.engine.states import INSTANCE_TYPE_LABELS, InstanceType, RunType, SelfDependency, State
 from instances.engine.trigger_policies import EXCUSED_WORDS, NEVER_COMES, BadParent
 from instances.engine.zone import zone, zone_names
+from instances.kept_words import told
 from instances.models.choices import CYCLES, STATES, known, task_types
 from instances.models.definition import Task, TaskVersion, Workflow
 from weops.projects.models import Folder, Project, ResourceGroup
@@ -252,6 +253,11 @@ class Instance(models.Model):
                 name="instance_off_time",
             ),
         ]
+
+    @property
+    def error_said(self) -> str:
+        """`error_message` in the language of who reads it."""
+        return told(self.error_message)
 
     def __str__(self) -> str:
         name = self.task.timezone

@@ -13,6 +13,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from instances.kept_words import told
 from instances.models.choices import STATES, known
 
 
@@ -188,6 +189,11 @@ class OperationItem(models.Model):
             known("outcome", ItemOutcome.values, "operation_item_outcome_known"),
         ]
         indexes = [models.Index(fields=["instance_id", "-id"], name="operation_item_instance")]
+
+    @property
+    def said(self) -> str:
+        """`message` in the language of who reads it."""
+        return told(self.message)
 
     def __str__(self) -> str:
         return f"{self.operation_id}: {self.instance_id} {self.outcome}"

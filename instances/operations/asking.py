@@ -14,9 +14,9 @@ from django.utils.translation import gettext as _
 from instances.engine import hints
 from instances.models import FrozenSet, Instance, OperationRecord
 from instances.operations import applying, retention, selection, undoing
-from instances.operations import preview as previews
 from instances.operations.base import InstanceOperation, get
 from instances.operations.parsing import OptionError
+from instances.operations.preview import summary as summarized
 from instances.operations.records import UNFINISHED, begin
 from instances.operations.selection import Difference
 
@@ -81,7 +81,7 @@ def _previewed(
     operation: InstanceOperation, roots: Roots, user: User | None, options: Mapping[str, Any]
 ) -> Preview:
     frozen = _freeze(operation, roots, user, options)
-    frozen.summary = previews.summary(frozen, operation, user)
+    frozen.summary = summarized(frozen, operation, user)
     frozen.save(update_fields=["summary"])
     if user is not None:
         retention.keep_newest(user.pk)
