@@ -14,7 +14,7 @@ from django.utils.translation import override, trans_real
 from weops import catalogues
 
 # Shares whose words are all marked and translated.
-COMPLETE: frozenset[str] = frozenset({"instances"})
+COMPLETE: frozenset[str] = frozenset({"events", "instances", "weops"})
 
 ASKING = {"_", "gettext", "gettext_lazy", "ngettext", "ngettext_lazy", "pgettext", "pgettext_lazy"}
 
