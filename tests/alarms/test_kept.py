@@ -22,6 +22,7 @@ FACTS = Facts(state="wait_run", planned_time=NOW, wait_since=NOW, not_before=NOW
         (lambda: words.failed("", "", 2, False), "It failed. It failed after 2 retries.", "失败。 重试 2 次后失败。"),
         (lambda: words.failed("EXIT_NONZERO", "", 1, False), "after 1 retry.", "重试 1 次后失败。"),
         (lambda: words.failed("EXIT_NONZERO", "rm: no", 1, True), "rm: no It will be retried.", " rm: no 将会重试。"),
+        (lambda: words.failed("EXIT_NONZERO", "exit code 3", 0, True), "exit code 3 It will", "退出码 3 将会重试。"),
         (lambda: words.failed("OWN_CODE", "my words", 0, False), "OWN_CODE: Error OWN_CODE. my words", "my words"),
         (
             lambda: words.late(Limit(LimitKind.RUN), NOW, True, None, FACTS),

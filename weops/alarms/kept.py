@@ -11,6 +11,7 @@ from functools import cache
 from django.utils.translation import get_language, gettext, ngettext
 from django.utils.translation import gettext_noop as _
 
+from instances import kept_words
 from instances.engine import errors
 from instances.engine.states import LABELS
 
@@ -87,7 +88,7 @@ def _failed(text: str) -> Iterator[str]:
         text = known["rest"].removeprefix(entry.title).strip()
     elif text == FAILED:
         text = gettext(FAILED)
-    yield from filter(None, (text, end))
+    yield from filter(None, (kept_words.told(text), end))
 
 
 def _filled(messages: Sequence[str], text: str) -> str:
