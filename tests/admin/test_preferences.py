@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -132,6 +133,35 @@ def test_a_task_of_another_zone_is_named(world: SimpleNamespace, as_user: Door) 
         assert clock(one.data_time, BERLIN) == "2026-03-25 01:00:00"
         assert "Asia/Kolkata" in stamp(one.data_time, KOLKATA)
         assert "wo-dim" not in stamp(one.data_time, BERLIN)
+
+
+def test_a_day_of_the_time_line_is_one_of_the_reader(world: SimpleNamespace, as_user: Door) -> None:
+    """Berlin's 29 March has 23 hours: from 28 March 23:00 UTC to 29 March 22:00 UTC."""
+    task = factories.make_task(world.ours.workflow)
+    hours = [
+        utc(2026, 3, 28, 22, 0),
+        utc(2026, 3, 28, 23, 0),
+        utc(2026, 3, 29, 21, 0),
+        utc(2026, 3, 29, 22, 0),
+    ]
+    made = [
+        make_instance(task, State.SUCCESS, data_time=hour, planned_time=hour, not_before=hour)
+        for hour in hours
+    ]
+    client, address = as_user(VERA), reverse("admin:instances_instance_gantt")
+
+    def shown() -> set[int]:
+        bars = client.get(address, {"day": "2026-03-29"}).context["gantt"].bars
+        return {bar.instance.pk for bar in bars} & {one.pk for one in made}
+
+    assert shown() == {made[2].pk, made[3].pk}
+    prefer(world, VERA, BERLIN)
+    assert shown() == {made[1].pk, made[2].pk}
+    prefer(world, VERA, NEW_YORK)
+    assert shown() == {made[2].pk, made[3].pk}
+    ticks = client.get(address, {"day": "2026-03-29"}).context["ticks"]
+    began = timezone.localtime(made[2].start_time, ZoneInfo(NEW_YORK))
+    assert ticks[0][1] == f"{began:%H:%M:%S}"
 
 
 def test_an_instance_is_called_by_the_data_time_of_its_task(world: SimpleNamespace, as_user: Door) -> None:
