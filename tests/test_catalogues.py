@@ -13,9 +13,6 @@ from django.utils.translation import override, trans_real
 
 from weops import catalogues
 
-# Shares whose words are all marked and translated.
-COMPLETE: frozenset[str] = frozenset({"events", "instances", "weops"})
-
 ASKING = {"_", "gettext", "gettext_lazy", "ngettext", "ngettext_lazy", "pgettext", "pgettext_lazy"}
 
 every_share = pytest.mark.parametrize("share", catalogues.SHARES, ids=lambda share: share.name)
@@ -23,11 +20,7 @@ every_share = pytest.mark.parametrize("share", catalogues.SHARES, ids=lambda sha
 
 @every_share
 def test_every_entry_is_translated_with_the_placeholders_of_its_source(share: catalogues.Share) -> None:
-    found = [
-        problem
-        for entry in share.read()
-        for problem in catalogues.problems(entry, complete=share.name in COMPLETE)
-    ]
+    found = [problem for entry in share.read() for problem in catalogues.problems(entry)]
     assert not found, "translate these, then run: python manage.py messages"
 
 
@@ -37,9 +30,7 @@ def test_the_compiled_catalogue_is_that_of_the_text(share: catalogues.Share) -> 
 
 
 @pytest.mark.skipif(not shutil.which("xgettext"), reason="xgettext is not installed")
-@pytest.mark.parametrize(
-    "share", [share for share in catalogues.SHARES if share.name in COMPLETE], ids=lambda share: share.name
-)
+@every_share
 def test_the_source_asks_for_nothing_else(share: catalogues.Share) -> None:
     asked, kept = ({catalogues.key(entry) for entry in each} for each in (share.extract(), share.read()))
     assert asked - kept == set(), "new in the source; run: python manage.py messages"
@@ -83,9 +74,8 @@ def _without_comments(script: str) -> str:
 def test_the_same_words_are_translated_alike_in_every_share() -> None:
     found = defaultdict(set)
     for share in catalogues.SHARES:
-        if share.name in COMPLETE:
-            for entry in share.read():
-                found[catalogues.key(entry)].add(catalogues.said(entry))
+        for entry in share.read():
+            found[catalogues.key(entry)].add(catalogues.said(entry))
     assert not {key: words for key, words in found.items() if len(words) > 1}
 
 

@@ -157,13 +157,12 @@ def places(text: str) -> list[str]:
     return sorted(_PLACES.findall(text.replace("%%", "")))
 
 
-def problems(entry: polib.POEntry, complete: bool = True) -> Iterator[str]:
+def problems(entry: polib.POEntry) -> Iterator[str]:
     """What is wrong with an entry."""
     text = said(entry)
     if entry.fuzzy:
         yield f"fuzzy: {entry.msgid!r}"
     if not text:
-        if complete:
-            yield f"not translated: {entry.msgid!r}"
+        yield f"not translated: {entry.msgid!r}"
     elif places(text) != places(entry.msgid_plural or entry.msgid):
         yield f"other placeholders or tags: {entry.msgid!r} -> {text!r}"
