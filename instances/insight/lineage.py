@@ -16,7 +16,7 @@ from instances.engine.states import State
 from instances.insight.graph import LOCKED, MISSING, Arrow, Graph, Node, levels_from
 from instances.insight.names import Names
 from instances.models import Edge, Instance, Task
-from weops.console.present import between, clock, plain_time
+from weops.console.present import between, plain_time
 from weops.projects import access
 from weops.projects.access import AnyUser
 
@@ -175,7 +175,7 @@ def _missing_nodes(edges: list[Edge], names: Names) -> list[Node]:
         found[_missing_key(edge)] = Node(
             key=_missing_key(edge),
             title=task.name if seen else _("Another project"),
-            subtitle=clock(edge.upstream_data_time, task.timezone),
+            subtitle=plain_time(edge.upstream_data_time, task.timezone),
             state=MISSING if seen else LOCKED,
             locked=not seen,
         )
@@ -191,7 +191,8 @@ def _node(row: Instance, names: Names, user: AnyUser | None, now: dt.datetime) -
         key=key,
         id=row.pk,
         title=row.task.name,
-        subtitle=clock(row.data_time, row.task.timezone) + (f" · {row.traversal}" if row.traversal else ""),
+        subtitle=plain_time(row.data_time, row.task.timezone)
+        + (f" · {row.traversal}" if row.traversal else ""),
         state=row.state,
         frozen=row.frozen_at is not None,
         operations=tuple(kind for kind in _OFFERED if _may(kind, row, rights)),
