@@ -5,7 +5,7 @@ its own. Without a browser's path playwright takes the one it has downloaded its
 
 The list is taken as it is, on a phone in the dark, too. For the detail page the newest instance that has run and waited for
 others is chosen, and for its lineage; for the preview of an operation a rerun of all that succeeded, which is not applied. The
-record is the one on the most instances of the first page.
+record is the one on the most instances of the first page. All is livelier while something runs, such as a rerun of all.
 """
 
 import re
