@@ -275,7 +275,7 @@ def _measured(tasks: list[Task], rows: int, options: Options) -> Section:
         )
         say(f"lists: {', '.join(found[-1])}")
     count = 30 if options.quick else COMBINATIONS
-    for name, places in (("the first page", [{}] * count), ("anywhere", _places(tasks, rows, count))):
+    for name, places in (("the first page", [{}] * count), ("anywhere", list(_places(tasks, rows, count)))):
         each = [
             {**place, **one} for one, place in zip(_combinations(tasks, rows, count), places, strict=True)
         ]
