@@ -280,7 +280,7 @@ def _measured(tasks: list[Task], rows: int, options: Options) -> Section:
             {**place, **one} for one, place in zip(_combinations(tasks, rows, count), places, strict=True)
         ]
         of_mine = [
-            {**place, **one} for one, place in zip(_combinations(mine, rows, count), each, strict=True)
+            {**place, **one} for one, place in zip(_combinations(mine, rows, count), places, strict=True)
         ]
         of_rest = [{**one, "limit": 100} for one in _combinations(tasks, rows, count)]
         name = f"{count} combinations at random, {name}"
