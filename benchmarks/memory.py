@@ -155,7 +155,7 @@ def _name(process: psutil.Process) -> str:
     for mark, name in (
         ("weops.up", "make up"),
         ("supervisord", "supervisor"),
-        ("uvicorn", "web"),
+        ("weops.web", "web"),
         ("weops.process beat", "beat"),
         ("weops.process control", "control (ticks)"),
         ("--name worker1", "worker 1"),

@@ -21,7 +21,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 import weops.urls
 from tests.stack import until
-from weops import bootstrap, supervision, up
+from weops import bootstrap, supervision, up, web
 from weops.serving import Application
 
 closed = threading.Event()
@@ -236,3 +236,25 @@ def _answers(port: int) -> bool:
         return False
     finally:
         asked.close()
+
+
+def test_processes_send_small_pieces_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that keeps its connection would wait 40 ms for each answer."""
+    held: list[int] = []
+
+    class Supervisor:
+        def __init__(self, config: Any, sockets: list[socket.socket]) -> None:
+            [self.listening] = sockets
+
+        def run(self) -> None:
+            with self.listening:
+                self.listening.listen()
+                with socket.create_connection(self.listening.getsockname()):
+                    accepted, _ = self.listening.accept()
+                    with accepted:
+                        held.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(web, "Multiprocess", Supervisor)
+    monkeypatch.setattr("sys.argv", ["web", "--port", "0", "--processes", "2"])
+    assert web.main() == 0
+    assert held == [1]

@@ -365,7 +365,7 @@ def test_configuration_is_what_supervisord_reads(
     }
     assert sorted(programs) == ["beat", "control", "web", "worker1", "worker2", "worker3"]
     assert "weops.process worker --slots 5 --name worker2" in programs["worker2"].command
-    assert "--port 8123 --workers 2 " in programs["web"].command
+    assert "--port 8123 --processes 2" in programs["web"].command
     assert programs["web"].stdout_logfile == "logs/web.log"
     assert all(program.stopasgroup and program.killasgroup for program in programs.values())
 

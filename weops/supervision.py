@@ -49,12 +49,7 @@ _COMMAND = 'cd "$WEOPS_PROJECT" && exec "$WEOPS_PYTHON" -I -S "$WEOPS_LAUNCH" di
 
 def web_server(port: int, processes: int = 1) -> str:
     """What serves the pages on 127.0.0.1:`port`, as `python -m` takes it."""
-    # A process is ended and started anew if it says nothing for so long: a busy machine must not look like a dead process.
-    patience = " --timeout-worker-healthcheck 30" if processes > 1 else ""
-    return (
-        f"uvicorn weops.asgi:application --host 127.0.0.1 --port {port} --workers {processes}{patience} --lifespan off "
-        "--no-access-log --timeout-graceful-shutdown 5"
-    )
+    return f"weops.web --port {port} --processes {processes}"
 
 
 def configuration(*, port: int, workers: int, slots: int, webs: int = 1) -> str:

@@ -137,7 +137,9 @@ def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_NODES", 6)
     for opened in (Opened(), Opened(0, branches=[root.pk])):
         graph = instances_downstream([root.pk], user, opened)
-        assert ids(graph) == pks(root, *rest[:5])
+        assert graph.nodes[0].id == root.pk
+        assert len(graph.nodes) == 6
+        assert set(ids(graph)) < set(pks(root, *rest))
         assert "first 6" in graph.note
         assert graph.nodes[0].more_down == 4
     monkeypatch.setattr(module, "MOST_ROOTS", 2)
