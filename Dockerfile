@@ -19,4 +19,4 @@ RUN python -m pip install -c constraints.txt -e ".[s3,otel]"
 USER weops
 VOLUME /var/lib/weops
 EXPOSE 8000
-CMD ["uvicorn", "weops.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--lifespan", "off", "--no-access-log"]
+CMD ["python", "-m", "weops.web", "--host", "0.0.0.0", "--port", "8000"]

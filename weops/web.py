@@ -1,4 +1,4 @@
-"""Serves the pages and the API on 127.0.0.1: `python -m weops.web --port 8000 [--processes 2]`.
+"""Serves the pages and the API: `python -m weops.web [--host 127.0.0.1] [--port 8000] [--processes 1]`.
 
 The same as `uvicorn weops.asgi:application`, but that answers are not held back when there are several processes: asyncio
 sends small pieces at once only on sockets whose protocol it knows, which those that uvicorn hands to its processes are not,
@@ -19,11 +19,13 @@ PATIENCE_SECONDS = 30
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m weops.web", description="Serves the pages and the API.")
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, help="each takes up to one core")
     given = parser.parse_args()
     config = uvicorn.Config(
         "weops.asgi:application",
+        host=given.host,
         port=given.port,
         workers=given.processes,
         lifespan="off",
