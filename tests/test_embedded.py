@@ -82,7 +82,12 @@ def test_starts_works_and_leaves_nothing(server_class: type[EmbeddedServer], tmp
 @pytest.mark.parametrize("server_class", SERVERS)
 def test_listens_on_no_port(server_class: type[EmbeddedServer], tmp_path: Path) -> None:
     with started(server_class(tmp_path)) as server:
-        assert [process.net_connections("inet") for process in family(server)] == [[]] * len(family(server))
+        heard = []
+        for process in family(server):
+            with contextlib.suppress(psutil.NoSuchProcess):  # PostgreSQL's helpers come and go
+                heard.append(process.net_connections("inet"))
+        assert heard
+        assert not any(heard)
 
 
 @pytest.mark.parametrize("server_class", SERVERS)

@@ -60,8 +60,9 @@ def test_the_overview_costs_the_same_with_many_rows(
     before = cost()
     for day in range(1, 30):
         make_instance(world.ours.task, State.FAILED if day % 2 else State.RUNNING, after=day)
-    assert cost() == before
-    assert before <= 22
+    # Which way leads to a page of instances depends on how many there are (ADR 0024); no row costs a query.
+    assert before <= cost() <= before + 1
+    assert before <= 26
 
 
 def test_no_worker_is_said_loudly(world: SimpleNamespace, as_user: Callable[[str], Client]) -> None:
