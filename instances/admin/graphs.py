@@ -127,6 +127,17 @@ def picking_data(graph: Graph, page: str) -> HttpResponse:
     return JsonResponse(graph.as_json())
 
 
+def instances_data(graph: Graph) -> HttpResponse:
+    """Of nodes that are instances, each with its page and its log."""
+    change = _pattern("admin:instances_instance_change", 0)
+    graph.links = {
+        "open": change,
+        "log": f"{change}#h-log",
+        "centre": _pattern("admin:instances_instance_lineage", 0),
+    }
+    return JsonResponse(graph.as_json())
+
+
 def workflow_data(request: HttpRequest, workflow: Workflow) -> HttpResponse:
     graph = workflow_graph(workflow, request.user)
     graph.links = {"open": _pattern("admin:instances_task_change", 0)}

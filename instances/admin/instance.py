@@ -20,7 +20,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_GET, require_POST
 
 from instances import operations
 from instances.admin import changed, detail, graphs, list_columns, list_tools, logview, traversals
@@ -237,6 +237,11 @@ class InstanceAdmin(ReadOnlyAdmin):
             path("<int:pk>/lineage/", view(self.lineage), name="instances_instance_lineage"),
             path("<int:pk>/lineage/data/", view(self.lineage_data), name="instances_instance_lineage_data"),
             path(
+                "<int:pk>/traversals/<int:number>/graph/",
+                view(self.traversal_graph),
+                name="instances_instance_traversal_graph",
+            ),
+            path(
                 "<int:pk>/traversals/<int:number>/",
                 view(self.traversal),
                 name="instances_instance_traversal",
@@ -301,6 +306,10 @@ class InstanceAdmin(ReadOnlyAdmin):
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         return traversals.view(self, request, pk, number)
+
+    @method_decorator(require_GET)
+    def traversal_graph(self, request: HttpRequest, pk: int, number: int) -> HttpResponse:
+        return traversals.data(self.visible(request, pk), number)
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         return redirect("admin:instances_instance_change", object_id)

@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from instances.admin import graphs
 from instances.admin.looks import state_badge
 from instances.engine.secrets import masker_of
 from instances.insight import traversals
@@ -135,6 +136,14 @@ def view(model_admin: "InstanceAdmin", request: HttpRequest, pk: int, number: in
         "data_time": stamp(instance.data_time, instance.task.timezone, named=True),
     }
     return TemplateResponse(request, "instances/traversal.html", context)
+
+
+def data(instance: Instance, number: int) -> HttpResponse:
+    """The DAG of one traversal as JSON (docs/graph-format.md)."""
+    found = traversals.drawn(instance.pk, number) if number < 2**31 else None
+    if found is None:
+        raise Http404(gettext("There is no such traversal."))
+    return graphs.instances_data(traversals.graph_of(found, timezone.now()))
 
 
 def _card(step: Step) -> StepCard:

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connection
+from django.utils.translation import gettext, gettext_noop
 
 from instances.engine.states import InstanceType
+from instances.insight.graph import MARKS, Arrow, Graph, Mark, Node
 from instances.models import ForEachRun, Instance, Traversal
 from instances.models.traversal import TraversalState
+from weops.console.present import between, plain_time
 
 # Traversals of a page.
 PAGE = 50
@@ -84,12 +87,14 @@ def _progress(run: ForEachRun, numbers: Sequence[int]) -> dict[int, Progress]:
 @dataclass(slots=True)
 class Step:
     """An inner task in the DAG of a traversal. `instance`: what runs of it, None if it has not begun; `layer`: how far it is from
-    the beginning; `after`, `before`: names of the steps that it follows, and of those that follow it."""
+    the beginning; `ups`: ids of the inner tasks that it follows; `after`, `before`: names of the steps that it follows, and of
+    those that follow it."""
 
     task_id: int
     name: str
     layer: int
     instance: Instance | None
+    ups: list[int] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
 
@@ -121,7 +126,12 @@ def drawn(instance_id: int, number: int) -> Drawn | None:
         known = [steps[up] for up in ups if up in steps]
         layer = max((up.layer + 1 for up in known), default=0)
         steps[task] = Step(
-            task, names.get(task, f"#{task}"), layer, children.get(task), [up.name for up in known]
+            task,
+            names.get(task, f"#{task}"),
+            layer,
+            children.get(task),
+            [up.task_id for up in known],
+            [up.name for up in known],
         )
         for up in known:
             up.before.append(steps[task].name)
@@ -131,6 +141,42 @@ def drawn(instance_id: int, number: int) -> Drawn | None:
     for step in steps.values():
         layers[step.layer].append(step)
     return Drawn(row, layers, row.execution_id != run.execution_id)
+
+
+NOT_BEGUN = "none"
+_MARKS = MARKS | {NOT_BEGUN: Mark(gettext_noop("Not begun"), "grey", "·")}
+
+
+def graph_of(found: Drawn, now: dt.datetime) -> Graph:
+    """The DAG as a graph; its node ids are those of instances."""
+    steps = [step for layer in found.layers for step in layer]
+    nodes = [_node(step, now) for step in steps]
+    arrows = [Arrow(f"t{up}", f"t{step.task_id}") for step in steps for up in step.ups]
+    return Graph(nodes, arrows, marks=_MARKS).place()
+
+
+def _node(step: Step, now: dt.datetime) -> Node:
+    child = step.instance
+    key = f"t{step.task_id}"
+    if child is None:
+        return Node(key, step.name, NOT_BEGUN, level=step.layer)
+    running = child.start_time is not None and child.end_time is None
+    facts = (
+        (gettext("Start time"), plain_time(child.start_time)),
+        (gettext("End time"), plain_time(child.end_time)),
+        (gettext("Duration"), between(child.start_time, child.end_time, now if running else None)),
+        (gettext("Error"), child.error_code),
+    )
+    return Node(
+        key,
+        step.name,
+        child.state,
+        child.pk,
+        plain_time(child.start_time),
+        level=step.layer,
+        frozen=child.frozen_at is not None,
+        facts=tuple(fact for fact in facts if fact[1]),
+    )
 
 
 def _names(task_ids: Sequence[int]) -> dict[int, str]:

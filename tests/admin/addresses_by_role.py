@@ -119,6 +119,7 @@ BY_ROLE: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "instances_instance_lineage": (MEMBERS, MEMBERS),
     "instances_instance_lineage_data": (MEMBERS, MEMBERS),
     "instances_instance_traversal": (NOBODY, NOBODY),
+    "instances_instance_traversal_graph": (NOBODY, NOBODY),
     "instances_instance_changed": (MEMBERS, MEMBERS),
     "instances_instance_log": (MEMBERS, MEMBERS),
     "instances_instance_log_lines": (MEMBERS, MEMBERS),

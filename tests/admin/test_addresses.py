@@ -89,6 +89,7 @@ ADDRESSES: dict[str, Address] = {
     "instances_instance_changed": Address(MEMBERS, _log),
     # Nobody: it is no instance of a For-each task; those are in test_traversals.py.
     "instances_instance_traversal": Address(set(), lambda side: (side.instance.pk, 1)),
+    "instances_instance_traversal_graph": Address(set(), lambda side: (side.instance.pk, 1)),
     "instances_workflow_graph": Address(MEMBERS, lambda side: (side.workflow.pk,)),
     "instances_instance_log": Address(MEMBERS, _log),
     "instances_instance_log_lines": Address(MEMBERS, _log),

@@ -115,6 +115,21 @@ def test_the_dag_of_a_traversal_leads_to_its_steps(
     assert "Not begun" in not_begun.content.decode()
 
 
+def test_the_dag_is_drawn_as_a_graph(parent: Instance, as_user: Callable[[str], Client]) -> None:
+    def graph(number: int) -> Any:
+        return as_user(VERA).get(f"{dag_of(parent, number)}graph/").json()
+
+    assert f"{dag_of(parent, 1)}graph/" in as_user(VERA).get(dag_of(parent, 1)).content.decode()
+    first, second = graph(1)["nodes"]
+    assert Instance.objects.get(pk=first["id"]).task.name == first["title"]
+    assert first["state"] == "failed"
+    assert [(edge["from"], edge["to"]) for edge in graph(1)["edges"]] == [(first["key"], second["key"])]
+    assert [(node["state"], node["id"]) for node in graph(2)["nodes"]] == [("none", None), ("none", None)]
+    assert graph(2)["states"]["none"]["text"] == "Not begun"
+    assert as_user(EVE).get(f"{dag_of(parent, 0)}graph/").status_code in (403, 404)
+    assert as_user(VERA).get(f"{dag_of(parent, 3)}graph/").status_code == 404
+
+
 def test_a_step_says_where_it_belongs(parent: Instance, as_user: Callable[[str], Client]) -> None:
     step = Instance.objects.filter(for_each_id=parent.pk, traversal="1")[0]
     text = as_user(VERA).get(page_of(step)).content.decode()

@@ -66,6 +66,21 @@ def test_clicks_pick_and_the_list_and_the_preview_follow(rerun: Any, line: list[
     rerun.locator("#wo-preview").get_by_text("Choose at least one downstream instance").wait_for()
 
 
+def test_the_focus_begins_at_the_heading(
+    site: Any, signed_in: Callable[..., Any], line: list[Instance]
+) -> None:
+    """So that Enter does nothing yet, and whoever listens is told what the page is about."""
+    page = signed_in(make.OMAR)
+    for address, heading in (
+        (f"instance/operate/terminate/?ids={line[0].pk}", "Terminate"),
+        (f"instance/operate/rerun/?ids={line[0].pk}", "Rerun"),
+        (f"backfillplan/add/?tasks={line[0].task_id}", "Plan"),
+    ):
+        page.goto(f"{site.url}/admin/instances/{address}")
+        page.wait_for_function("document.activeElement.tagName === 'H2'")
+        assert heading in page.evaluate("document.activeElement.innerText")
+
+
 def test_the_list_sets_the_graph(rerun: Any, line: list[Instance]) -> None:
     tick = rerun.locator(f"[name=chosen][value='{line[1].pk}']")
     tick.check()

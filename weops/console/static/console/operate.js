@@ -92,6 +92,8 @@ document.addEventListener("DOMContentLoaded", () => {
   // Back from the next page, the button works again.
   window.addEventListener("pageshow", (event) => { if (event.persisted) { preview(); } });
 
+  // Whoever listens is told what the page is about, and Enter does nothing yet.
+  if (document.activeElement === document.body) { document.querySelector("h2[data-begin]")?.focus({ preventScroll: true }); }
   relate();
   if (part("wo-preview").dataset.done !== "1") { preview(); }
 });
