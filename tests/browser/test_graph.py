@@ -9,6 +9,8 @@ import pytest
 
 from instances.models import Instance
 from tests import factories as make
+from tests.admin.conftest import _quick, world  # noqa: F401 - fixtures
+from tests.admin.test_traversals import dag_of, parent  # noqa: F401 - a fixture
 from tests.insight.scenes import chain
 
 
@@ -100,3 +102,16 @@ def test_why_it_does_not_run_on_hover(site: Any, graph: Any, line: list[Instance
     card.get_by_text("It waits for 1 upstream instance in the end.").wait_for()
     graph.keyboard.press("Escape")
     assert card.is_hidden()
+
+
+def test_a_traversal_is_drawn_and_leads_to_its_steps(
+    site: Any,
+    signed_in: Callable[..., Any],
+    parent: Instance,  # noqa: F811 - the fixture
+) -> None:
+    page = signed_in(make.VERA)
+    page.goto(f"{site.url}{dag_of(parent, 1)}")
+    page.wait_for_selector(".wo-node")
+    assert len(keys(page)) == 2
+    page.locator(".wo-node").first.dblclick()
+    page.wait_for_url(re.compile(r"/instance/\d+/change/"))
