@@ -30,8 +30,8 @@ from instances.models.definition import parameter_layers
 from instances.models.operation import ItemOutcome
 from instances.operations.base import get
 from instances.operations.options import RerunOptions
-from instances.operations.parsing import flag, moment, only, texts
-from instances.task_operations import NO_SUCH_TASK, Outcome, TaskOperation, why_not
+from instances.operations.parsing import OptionError, flag, moment, only, texts
+from instances.task_operations import Outcome, Refused, TaskOperation, refused, why_not
 from instances.task_records import Asked, image, record
 from weops.projects.access import Right
 
@@ -41,10 +41,6 @@ FURTHEST = dt.timedelta(days=366)
 _FOR_EVER = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
 _SECOND = dt.timedelta(seconds=1)
 _TIMES = "%Y-%m-%d %H:%M:%S %Z"
-
-
-class _Refused(Exception):
-    """Ends the transaction; the message goes to whoever asked."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +119,8 @@ def run_once(
     """Runs the task once. Done: the record has one item, the instance. Refused: nothing was changed."""
     try:
         outcome, touched = _run(operation, task_id, Asked(user, source, reason), now or timezone.now())
-    except _Refused as refused:
-        task = Task.objects.filter(pk=task_id).only("name").first()
-        name = task.name if task and str(refused) != NO_SUCH_TASK else f"#{task_id}"
-        return Outcome(task_id, name, message=str(refused))
+    except Refused as why:
+        return refused(task_id, str(why))
     hints.send(follow(touched))
     return outcome
 
@@ -137,7 +131,7 @@ def _run(operation: RunOnce, task_id: int, asked: Asked, now: dt.datetime) -> tu
     task = definitions.locked([task_id]).first()
     why = why_not(operation, task, asked.user)
     if task is None or why:
-        raise _Refused(why)
+        raise Refused(why)
     data_time = (
         operation.data_time.replace(microsecond=0) if operation.data_time else data_time_now(task, now)
     )
@@ -171,12 +165,16 @@ def _note(
 
 def _check_parameters(operation: RunOnce, task: Task, data_time: dt.datetime, now: dt.datetime) -> None:
     """Names that the task knows, and values that can be filled in."""
+    try:
+        texts({"parameters": operation.parameters}, "parameters")
+    except OptionError as error:
+        raise Refused(str(error)) from None
     raw = raw_parameters(task)
     if unknown := sorted(set(operation.parameters) - set(raw)):
         known = listed_plainly(sorted(raw) or [_("none")])
         message = _("%(task)s has no parameter %(names)s; it has: %(known)s.")
         names = listed_plainly(unknown)
-        raise _Refused(message % {"task": task.name, "names": names, "known": known})
+        raise Refused(message % {"task": task.name, "names": names, "known": known})
     try:
         parameters.resolve(
             {**raw, **operation.parameters},
@@ -185,7 +183,7 @@ def _check_parameters(operation: RunOnce, task: Task, data_time: dt.datetime, no
             scheduled_time=now,
         )
     except parameters.ParameterError as error:
-        raise _Refused(str(error)) from None
+        raise Refused(str(error)) from None
 
 
 def _check_data_time(task: Task, data_time: dt.datetime, now: dt.datetime) -> None:
@@ -197,7 +195,7 @@ def _check_data_time(task: Task, data_time: dt.datetime, now: dt.datetime) -> No
             "last": f"{now + FURTHEST:{_TIMES}}",
             "time": f"{data_time:{_TIMES}}",
         }
-        raise _Refused(message % values)
+        raise Refused(message % values)
     schedule = definitions.usable(task)
     if task.status != TaskStatus.SCHEDULING or not is_data_time(schedule, data_time):
         return
@@ -209,16 +207,16 @@ def _check_data_time(task: Task, data_time: dt.datetime, now: dt.datetime) -> No
             "Choose another data time."
         )
         values = {"task": task.name, "time": f"{data_time:{_TIMES}}", "planned": f"{planned:{_TIMES}}"}
-        raise _Refused(message % values)
+        raise Refused(message % values)
 
 
 def _begin_life(operation: RunOnce, existing: Instance, noted: OperationRecord) -> Touched:
     if why := get(Operation.RERUN).refusal(existing, RerunOptions()):
-        raise _Refused(why)
+        raise Refused(why)
     before = lifecycle.images([existing.pk], parents=True)
     changed, touched = lifecycle.rerun([existing.pk], noted.pk, operation.life())
     if existing.pk not in changed:
-        raise _Refused(refusal(Operation.RERUN, before[existing.pk]["state"], str(existing)))
+        raise Refused(refusal(Operation.RERUN, before[existing.pk]["state"], str(existing)))
     _note_item(noted, existing.pk, before[existing.pk])
     return touched
 
@@ -240,7 +238,7 @@ def _create(
     except (ValueError, KeyError) as error:
         message = _("%(task)s cannot be run for %(time)s: %(error)s")
         values = {"task": task.name, "time": f"{data_time:{_TIMES}}", "error": error}
-        raise _Refused(message % values) from None
+        raise Refused(message % values) from None
     _changed, touched = lifecycle.rerun([], noted.pk, operation.life(), fresh=[wanted.instance_id])
     _note_item(noted, wanted.instance_id, None)
     return touched

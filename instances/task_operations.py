@@ -54,6 +54,17 @@ class Outcome:
         return self.record is not None
 
 
+class Refused(Exception):
+    """Ends the transaction of an operation on one task; the message goes to whoever asked."""
+
+
+def refused(task_id: int, message: str) -> Outcome:
+    """The outcome of an operation that was refused, and so has changed nothing."""
+    task = Task.objects.filter(pk=task_id).only("name").first()
+    name = task.name if task and message != NO_SUCH_TASK else f"#{task_id}"
+    return Outcome(task_id, name, message=message)
+
+
 @dataclass(frozen=True)
 class TaskOperation:
     """One kind of operation on tasks. `right` is needed in the task's project, `sources` are the statuses that allow it.

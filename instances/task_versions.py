@@ -19,16 +19,12 @@ from instances import definitions
 from instances.engine.transactions import retried
 from instances.models import Task, TaskVersion
 from instances.task_definitions import TASKS
-from instances.task_operations import NO_SUCH_TASK, Outcome, TaskOperation, barred
+from instances.task_operations import Outcome, Refused, TaskOperation, barred, refused
 from instances.task_records import Asked, image, record
 from weops.projects.access import Right
 from weops.projects.models import Secret
 
 _STAY = {"name", "workflow", "folder", "owner", "for_each"}
-
-
-class _Refused(Exception):
-    """Ends the transaction; the message goes to whoever asked."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +44,11 @@ def restore(
     """Carries it out. Done: there is a record. Refused: nothing was changed, and the message says why."""
     try:
         return _restore(operation, task_id, Asked(user, source, reason))
-    except (_Refused, PermissionDenied) as refused:
-        message = str(refused)
+    except (Refused, PermissionDenied) as why:
+        return refused(task_id, str(why))
     except ValidationError as error:
         said = _("Version %(number)d cannot be restored: %(why)s")
-        message = said % {"number": operation.number, "why": " ".join(error.messages)}
-    task = Task.objects.filter(pk=task_id).only("name").first()
-    name = task.name if task and message != NO_SUCH_TASK else f"#{task_id}"
-    return Outcome(task_id, name, message=message)
+        return refused(task_id, said % {"number": operation.number, "why": " ".join(error.messages)})
 
 
 @retried
@@ -64,16 +57,16 @@ def _restore(operation: RestoreVersion, task_id: int, asked: Asked) -> Outcome:
     task = definitions.locked([task_id]).first()
     why = barred(operation, task, asked.user)
     if task is None or why:
-        raise _Refused(why)
+        raise Refused(why)
     version = task.versions.filter(number=operation.number).first()
     if version is None:
         said = _("%(task)s has no version %(number)d.")
-        raise _Refused(said % {"task": task.name, "number": operation.number})
+        raise Refused(said % {"task": task.name, "number": operation.number})
     before, edited = image(task), definitions.drifted(task)
     TASKS.update(task, values_of(version, task), user=asked.user, source=asked.source)
     if not edited and not definitions.drifted(task):
         said = _("Version %(number)d is what %(task)s is already.")
-        raise _Refused(said % {"number": version.number, "task": task.name})
+        raise Refused(said % {"number": version.number, "task": task.name})
     definitions.validate_whole(task, reader=asked.user)
     note = f"As version {version.number}. {asked.reason}".strip()[:500]
     made = definitions.enact(task, asked.user, note, timezone.now())

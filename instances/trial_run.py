@@ -26,8 +26,9 @@ from instances.engine.transactions import retried
 from instances.models import Instance, OperationItem, Task, TaskVersion
 from instances.models.definition import parameter_layers
 from instances.models.operation import ItemOutcome
+from instances.operations import parsing
 from instances.run_once import EARLIEST, FURTHEST
-from instances.task_operations import NO_SUCH_TASK, Outcome, TaskOperation, why_not
+from instances.task_operations import Outcome, Refused, TaskOperation, refused, why_not
 from instances.task_records import Asked, image, record
 from weops.projects.access import Right
 
@@ -37,10 +38,6 @@ MOST_AT_ONCE = 5
 _NOT_TESTED = {inner_tasks.FOR_EACH, "VIRTUAL"}
 _COLUMNS = ("task_type", "code", "settings", "parameters", "outputs")
 _TIMES = "%Y-%m-%d %H:%M:%S %Z"
-
-
-class _Refused(Exception):
-    """Ends the transaction; the message goes to whoever asked."""
 
 
 @dataclass(frozen=True)
@@ -142,10 +139,8 @@ def start(
     """Starts the test run. Done: the record has one item, the instance. Refused: nothing was changed."""
     try:
         outcome, touched = _start(operation, task_id, Asked(user, source, reason), now or timezone.now())
-    except _Refused as refused:
-        task = Task.objects.filter(pk=task_id).only("name").first()
-        name = task.name if task and str(refused) != NO_SUCH_TASK else f"#{task_id}"
-        return Outcome(task_id, name, message=str(refused))
+    except Refused as why:
+        return refused(task_id, str(why))
     hints.send(follow(touched))
     return outcome
 
@@ -155,17 +150,17 @@ def _start(operation: TrialRun, task_id: int, asked: Asked, now: dt.datetime) ->
     task = definitions.locked([task_id]).first()
     why = why_not(operation, task, asked.user)
     if task is None or why:
-        raise _Refused(why)
+        raise Refused(why)
     before = image(task)
     data_time = operation.data_time or default_data_time(task, now)
     if not EARLIEST <= data_time <= now + FURTHEST:
         message = _("Choose a data time from %(first)s to %(last)s, not %(given)s.")
         first, last, given = (f"{one:{_TIMES}}" for one in (EARLIEST, now + FURTHEST, data_time))
-        raise _Refused(message % {"first": first, "last": last, "given": given})
+        raise Refused(message % {"first": first, "last": last, "given": given})
     version = _version(operation, task, asked)
     if version.task_type in _NOT_TESTED:
         message = _("A task of type %(type)s has no test run: it runs nothing by itself.")
-        raise _Refused(message % {"type": version.get_task_type_display()})
+        raise Refused(message % {"type": version.get_task_type_display()})
     _check_parameters(operation, task, version, data_time, now)
     if version.pk is None:
         version.save()
@@ -197,13 +192,13 @@ def _version(operation: TrialRun, task: Task, asked: Asked) -> TaskVersion:
         found = task.versions.filter(number=operation.number).first()
         if found is None:
             message = _("%(task)s has no version %(number)d.")
-            raise _Refused(message % {"task": task.name, "number": operation.number})
+            raise Refused(message % {"task": task.name, "number": operation.number})
         return found
     edited = operation.edited or Edited.of(task)
     if wrong := edited.faults(task, asked.user):
         message = _("%(task)s cannot be run as it is: %(why)s")
         why = " ".join(line for lines in wrong.values() for line in lines)
-        raise _Refused(message % {"task": task.name, "why": why})
+        raise Refused(message % {"task": task.name, "why": why})
     return TaskVersion(
         task=task,
         number=None,
@@ -220,25 +215,40 @@ def _check_parameters(
 ) -> None:
     """Everything can be filled in, so that it does not fail before it runs."""
     project, workflow, _own = parameter_layers(task)
-    raw = {**parameters.merge(project, workflow, version.parameters), **operation.parameters}
+    known = parameters.merge(project, workflow, version.parameters)
     try:
-        snapshot.render(version, raw, data_time, now)
-    except parameters.ParameterError as error:
-        raise _Refused(str(error)) from None
+        given = parsing.texts({"parameters": operation.parameters}, "parameters")
+        for name in sorted(set(given) - set(known)):
+            parameters.check_name(name)
+        snapshot.render(version, {**known, **given}, data_time, now)
+    except (parsing.OptionError, parameters.ParameterError) as error:
+        raise Refused(str(error)) from None
 
 
 def check_shape(given: Any) -> Edited:
     """What a browser or a program sent. Raises ValidationError."""
     if not isinstance(given, Mapping) or set(given) != set(_COLUMNS):
         raise ValidationError(_("Write an object of %(names)s.") % {"names": ", ".join(_COLUMNS)})
-    texts = all(isinstance(given[name], str) and "\0" not in given[name] for name in ("task_type", "code"))
-    objects = all(isinstance(given[name], Mapping) for name in ("settings", "parameters"))
-    outputs = given["outputs"]
+    kind, code, chosen, values, outputs = (given[name] for name in _COLUMNS)
+    shaped = isinstance(chosen, Mapping) and isinstance(values, Mapping) and isinstance(outputs, list)
     if (
-        not texts
-        or not objects
-        or not isinstance(outputs, list)
-        or not all(isinstance(one, str) for one in outputs)
+        not shaped
+        or not all(isinstance(one, str) for one in (kind, code, *outputs, *values.values()))
+        or not _storable(given)
     ):
         raise ValidationError(_("Write an object of %(names)s.") % {"names": ", ".join(_COLUMNS)})
-    return Edited(given["task_type"], given["code"], given["settings"], given["parameters"], tuple(outputs))
+    return Edited(kind, code, chosen, values, tuple(outputs))
+
+
+def _storable(given: Any) -> bool:
+    """Whether the database can hold every text in it, however deep."""
+    left = [given]
+    while left:
+        one = left.pop()
+        if isinstance(one, Mapping):
+            left += [*one.keys(), *one.values()]
+        elif isinstance(one, list | tuple):
+            left += one
+        elif isinstance(one, str) and not parsing.storable(one):
+            return False
+    return True

@@ -331,6 +331,8 @@ class TestParameters:
         ("parameters", "says"),
         [
             ({"regoin": "JFK"}, "has no parameter regoin; it has: day, region"),
+            ({"region": "x" * 200_000}, "with 131,072 characters in all"),
+            ({"region": "\0"}, "both as texts"),
             ({"region": "${nobody}"}, "${nobody} is not defined"),
             ({"region": "${yyyyMMdd-1q}"}, "units y M w d h m"),
             ({"region": "${day}", "day": "${region}"}, "in a circle"),

@@ -100,9 +100,21 @@ def test_what_it_waits_for_and_its_events_are_compared() -> None:
     found = versions.compare(task, first, versions.saved(task), dana)
     assert differences(found) == {
         f"upstream (#{upstream.pk})": (None, "LIST_DAY; -1"),
-        "Listens to Landed": (None, "at most 2 hours"),
-        "Fires Landed": (None, "when it succeeds"),
+        f"Listens to Landed (#{event.pk})": (None, "at most 2 hours"),
+        f"Fires Landed (#{event.pk})": (None, "when it succeeds"),
     }
+
+
+def test_another_event_of_the_same_name_is_another() -> None:
+    task, dana = scene()
+    ours = Event.objects.create(project=task.workflow.project, name="Landed", cycle="DAY")
+    theirs = Event.objects.create(project=make.make_project(), name="Landed", cycle="DAY")
+    listener = Listener.objects.create(task=task, event=ours)
+    make.submit(task)
+    before = versions.saved(task)
+    Listener.objects.filter(pk=listener.pk).update(event=theirs)
+    for user in (make.make_user(SUSAN), dana):
+        assert not versions.compare(task, before, versions.saved(task), user).same
 
 
 def test_who_cannot_see_an_upstream_project_reads_no_name_of_it() -> None:

@@ -281,6 +281,14 @@ class TestWhatIsRefused:
         operation = TrialRun(edited("true"), parameters={"x": "${nobody}"})
         assert "nobody" in refused(start(operation, task.pk, user=dana))
 
+    @pytest.mark.parametrize(
+        "given", [{"": "x"}, {"A=B": "x"}, {"x" * 300: "x"}, {"x": "\0"}, {"x": "y" * 200_000}]
+    )
+    def test_parameters_that_no_run_could_have(self, given: dict[str, str]) -> None:
+        task, dana = scene()
+        assert refused(start(TrialRun(edited("true"), parameters=given), task.pk, user=dana))
+        assert not OperationRecord.objects.filter(kind="test_task").exists()
+
     def test_data_times_beyond_clocks(self) -> None:
         task, dana = scene()
         for year in (1900, 2200):

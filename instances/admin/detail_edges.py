@@ -38,22 +38,28 @@ def upstream_of(instance: Instance, user: AnyUser) -> list[Neighbour]:
     return [neighbour(edge, edge.upstream, edge.upstream_task, visible) for edge in edges]
 
 
+# What the tables of both sides show of an edge itself.
+_OF_EDGE = (
+    "upstream_data_time",
+    "is_self",
+    "satisfied_at",
+    "waived",
+    "excused",
+    "rules",
+    "removed_at",
+    "removed_by__username",
+    "removed_reason",
+)
+
+
 def _upstream_edges(instance: Instance) -> QuerySet[Edge]:
     """What it waits for, those that still count first."""
     rows = Edge.objects.filter(instance=instance).select_related(
         "upstream_task__workflow", "upstream", "removed_by"
     )
     rows = rows.only(
+        *_OF_EDGE,
         "instance_id",
-        "upstream_data_time",
-        "is_self",
-        "satisfied_at",
-        "waived",
-        "excused",
-        "rules",
-        "removed_at",
-        "removed_by__username",
-        "removed_reason",
         "upstream_task__name",
         "upstream_task__timezone",
         "upstream_task__workflow__project_id",
@@ -68,16 +74,8 @@ def _upstream_edges(instance: Instance) -> QuerySet[Edge]:
 
 def downstream_edges(rows: QuerySet[Edge]) -> list[Edge]:
     rows = rows.select_related("instance__task__workflow", "removed_by").only(
+        *_OF_EDGE,
         "upstream_id",
-        "upstream_data_time",
-        "is_self",
-        "satisfied_at",
-        "waived",
-        "excused",
-        "rules",
-        "removed_at",
-        "removed_by__username",
-        "removed_reason",
         "instance__state",
         "instance__error_code",
         "instance__data_time",

@@ -32,9 +32,7 @@ def download(request: HttpRequest, visible: QuerySet[Instance]) -> HttpResponseB
     if not form.is_valid() or kind not in FORMATS:
         return HttpResponseBadRequest(_("The filters cannot be read."), content_type="text/plain")
     rows = form.apply(visible)
-    # What is stored and what programs read is English, whoever asks for it.
-    with translation.override(settings.LANGUAGE_CODE):
-        asked = {str(label): str(value) for label, value in form.in_words()}
+    asked = exports.kept_words(form.in_words)
     if request.POST.get("generated") == "before_today":
         rows = rows.filter(created_at__lt=columns.midnight(timezone.localtime()))
         asked["generated"] = "before 00:00 today"

@@ -33,6 +33,7 @@ from instances.kinds import look_up
 from instances.models import OperationRecord
 from instances.models.operation import ItemOutcome
 from instances.record_filters import SOURCES, RecordFilter, operator_of, visible_items, visible_records
+from weops.console.exports import kept_words
 from weops.console.paging import CappedPaginator
 from weops.console.present import badge, clock, or_nothing, span, stamp, zone_name
 from weops.console.scoped import ReadOnlyAdmin, signed_in
@@ -273,7 +274,7 @@ class OperationRecordAdmin(ReadOnlyAdmin):
         if not form.is_valid():
             return HttpResponseBadRequest(gettext("The filters cannot be read."), content_type="text/plain")
         rows = form.apply(self.get_queryset(request))
-        return record_export.export_records(request, rows, dict(form.in_words()))
+        return record_export.export_records(request, rows, kept_words(form.in_words))
 
     @method_decorator(require_POST)
     def export_items(self, request: HttpRequest, pk: int) -> HttpResponse:

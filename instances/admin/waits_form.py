@@ -11,31 +11,12 @@ from django.utils.translation import gettext
 
 from instances.admin.task_form import NumbersField
 from instances.models import Dependency, Task
+from instances.models.definition import SCHEDULE_COLUMNS
 from weops.projects.access import Right
 from weops.projects.choices import choosable, visible_calendars
 from weops.projects.models import Calendar
 
-# Columns of a task that decide for which data times there are instances.
-DRAFT_FIELDS = (
-    "cycle_type",
-    "timezone",
-    "step",
-    "at",
-    "hours",
-    "weekdays",
-    "month_days",
-    "months",
-    "crontab",
-    "run_at",
-    "effective_from",
-    "effective_to",
-    "window_start",
-    "window_end",
-    "calendar",
-    "calendar_mode",
-    "generation",
-    "self_dependency",
-)
+DRAFT_FIELDS = (*SCHEDULE_COLUMNS, "self_dependency")
 MOST_ROWS = 200
 
 

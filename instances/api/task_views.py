@@ -130,9 +130,7 @@ class Tasks(Defined):
             parameters=values.get("parameters", {}),
         )
         outcome = run_once(operation, task.pk, user=user_of(request), source=SOURCE, reason=values["reason"])
-        if not outcome.done:
-            raise _refused(outcome, operation, task, request)
-        return Response(OutcomeSerializer(outcome).data, status=201)
+        return _begun(outcome, operation, task, request)
 
     @extend_schema(request=RestoreSerializer, responses={201: OutcomeSerializer})
     @action(methods=["post"], detail=True)
@@ -142,9 +140,7 @@ class Tasks(Defined):
         sent = read_body(RestoreSerializer, request).validated_data
         operation = RestoreVersion(sent["number"])
         outcome = restore(operation, task.pk, user=user_of(request), source=SOURCE, reason=sent["reason"])
-        if not outcome.done:
-            raise _refused(outcome, operation, task, request)
-        return Response(OutcomeSerializer(outcome).data, status=201)
+        return _begun(outcome, operation, task, request)
 
     @extend_schema(request=TrialSerializer, responses={201: OutcomeSerializer})
     @action(methods=["post"], detail=True)
@@ -160,9 +156,7 @@ class Tasks(Defined):
             parameters=sent.get("parameters", {}),
         )
         outcome = start(operation, task.pk, user=user_of(request), source=SOURCE, reason=sent["reason"])
-        if not outcome.done:
-            raise _refused(outcome, operation, task, request)
-        return Response(OutcomeSerializer(outcome).data, status=201)
+        return _begun(outcome, operation, task, request)
 
     @extend_schema(
         responses=GridSerializer,
@@ -192,11 +186,13 @@ class Tasks(Defined):
         return Response(shapes.OccurrenceSerializer(runs, many=True).data)
 
 
-def _refused(outcome: Outcome, operation: TaskOperation, task: Task, request: Request) -> Wrong:
-    lacking = operation.rights() - access.rights(user_of(request), task.workflow.project_id)
-    if lacking:
-        return Wrong(403, "permission_denied", outcome.message)
-    return Wrong(409, "refused", outcome.message, "Do as the message says, then try again.")
+def _begun(outcome: Outcome, operation: TaskOperation, task: Task, request: Request) -> Response:
+    """What an operation on one task has begun. Raises Wrong if it was refused."""
+    if outcome.done:
+        return Response(OutcomeSerializer(outcome).data, status=201)
+    if operation.rights() - access.rights(user_of(request), task.workflow.project_id):
+        raise Wrong(403, "permission_denied", outcome.message)
+    raise Wrong(409, "refused", outcome.message, "Do as the message says, then try again.")
 
 
 class OperateTasksSerializer(WithReason):

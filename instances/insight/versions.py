@@ -24,6 +24,7 @@ from instances.insight.changed import Value
 from instances.insight.names import Names
 from instances.insight.text_diff import Row, diff
 from instances.models import Task, TaskVersion
+from instances.models.definition import SCHEDULE_COLUMNS
 from instances.runners.masker import Masker
 from weops.projects.access import AnyUser
 
@@ -31,26 +32,7 @@ PAGE = 20
 # What is shown apart, or is part of another name.
 _APART = {"code", "parameters", "settings", "dependencies", "events", "inner", "generation_error"}
 _PLACE = ("name", "workflow", "folder", "owner", "for_each", "description")
-_SCHEDULE = (
-    "cycle_type",
-    "timezone",
-    "at",
-    "step",
-    "hours",
-    "weekdays",
-    "month_days",
-    "months",
-    "crontab",
-    "run_at",
-    "effective_from",
-    "effective_to",
-    "window_start",
-    "window_end",
-    "calendar",
-    "calendar_mode",
-    "generation",
-    "catch_up",
-)
+_SCHEDULE = (*SCHEDULE_COLUMNS, "catch_up")
 _WHAT_RUNS = ("task_type", "data_source", "secrets", "outputs")
 
 
@@ -236,6 +218,11 @@ def _words(value: Any) -> str:
     return str(value)
 
 
+def _numbered(row: Mapping[str, Any]) -> str:
+    """Other projects have tasks and events of the same name."""
+    return f"{row['name']} (#{row['id']})"
+
+
 def _waits(definition: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for row in definition.get("dependencies") or ():
@@ -246,21 +233,21 @@ def _waits(definition: Mapping[str, Any]) -> dict[str, str]:
             words.append(_("not for %(parents)s") % {"parents": ", ".join(row["do_not_wait_for"])})
         if row.get("timeout_minutes"):
             words.append(_("timeout %(minutes)d min") % {"minutes": row["timeout_minutes"]})
-        found[f"{row['task']['name']} (#{row['task']['id']})"] = "; ".join(words)
+        found[_numbered(row["task"])] = "; ".join(words)
     return found
 
 
 def _events(definition: Mapping[str, Any]) -> dict[str, str]:
     events = definition.get("events") or {}
     listens = {
-        _("Listens to %(event)s") % {"event": row["event"]["name"]}: _("at most %(amount)s %(unit)s")
+        _("Listens to %(event)s") % {"event": _numbered(row["event"])}: _("at most %(amount)s %(unit)s")
         % {"amount": row["max_wait"], "unit": UNITS[Unit(row["unit"])]}
         if row["max_wait"] is not None
         else _("for ever")
         for row in events.get("listens_to") or ()
     }
     fires = {
-        _("Fires %(event)s") % {"event": row["event"]["name"]}: _("when it succeeds")
+        _("Fires %(event)s") % {"event": _numbered(row["event"])}: _("when it succeeds")
         for row in events.get("fires") or ()
     }
     return listens | fires

@@ -19,6 +19,8 @@ class Migration(migrations.Migration):
     operations = [
         migrations.RunSQL("SET statement_timeout = 0", migrations.RunSQL.noop),
         migrations.RunSQL(FILL, migrations.RunSQL.noop),
+        # Older transactions are waited for: an index that is given up stays there, broken.
+        migrations.RunSQL("SET lock_timeout = 0", migrations.RunSQL.noop),
         AddIndexConcurrently(
             "instance",
             models.Index(
@@ -34,5 +36,6 @@ class Migration(migrations.Migration):
                 fields=["start_time"], autosummarize=True, name="instance_by_start"
             ),
         ),
+        migrations.RunSQL("RESET lock_timeout", migrations.RunSQL.noop),
         migrations.RunSQL("RESET statement_timeout", migrations.RunSQL.noop),
     ]

@@ -19,6 +19,8 @@ class Migration(migrations.Migration):
             "ALTER TABLE instances_instance SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.02)",
             "ALTER TABLE instances_instance RESET (autovacuum_vacuum_scale_factor, autovacuum_vacuum_insert_scale_factor)",
         ),
+        # Older transactions are waited for: an index that is given up stays there, broken.
+        migrations.RunSQL("SET lock_timeout = 0", migrations.RunSQL.noop),
         AddIndexConcurrently(
             "instance",
             models.Index(
@@ -53,5 +55,6 @@ class Migration(migrations.Migration):
         ),
         RemoveIndexConcurrently("instance", "instance_by_state"),
         RemoveIndexConcurrently("instance", "instance_by_start"),
+        migrations.RunSQL("RESET lock_timeout", migrations.RunSQL.noop),
         migrations.RunSQL("RESET statement_timeout", migrations.RunSQL.noop),
     ]

@@ -9,6 +9,8 @@ class Migration(migrations.Migration):
     dependencies = [("instances", "0026_lists_by_indexes")]
     operations = [
         migrations.RunSQL("SET statement_timeout = 0", migrations.RunSQL.noop),
+        # Older transactions are waited for: an index that is given up stays there, broken.
+        migrations.RunSQL("SET lock_timeout = 0", migrations.RunSQL.noop),
         AddIndexConcurrently(
             "instance",
             models.Index(
@@ -17,5 +19,6 @@ class Migration(migrations.Migration):
                 name="instance_inside",
             ),
         ),
+        migrations.RunSQL("RESET lock_timeout", migrations.RunSQL.noop),
         migrations.RunSQL("RESET statement_timeout", migrations.RunSQL.noop),
     ]

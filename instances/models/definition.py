@@ -42,6 +42,26 @@ from weops.projects.models import (
 )
 
 USER = settings.AUTH_USER_MODEL
+# Columns of a task that decide for which data times there are instances.
+SCHEDULE_COLUMNS = (
+    "cycle_type",
+    "timezone",
+    "at",
+    "step",
+    "hours",
+    "weekdays",
+    "month_days",
+    "months",
+    "crontab",
+    "run_at",
+    "effective_from",
+    "effective_to",
+    "window_start",
+    "window_end",
+    "calendar",
+    "calendar_mode",
+    "generation",
+)
 
 
 class Workflow(models.Model):

@@ -338,9 +338,12 @@ def test_records_are_exported_and_the_export_recorded(
         "SUCCESS",
         {"filter": {"Operation": "Rerun"}},
     )
+    in_chinese = {"Accept-Language": "zh-hans"}
+    as_user(VERA).post(reverse("admin:instances_operationrecord_export") + "?kind=rerun", headers=in_chinese)
+    assert OperationRecord.objects.filter(kind="export_records").latest("id").options == noted.options
     broken = as_user(VERA).post(reverse("admin:instances_operationrecord_export") + "?kind=explode")
     assert broken.status_code == 400
-    assert OperationRecord.objects.filter(kind="export_records").count() == 1
+    assert OperationRecord.objects.filter(kind="export_records").count() == 2
 
 
 def test_outcomes_are_exported_in_portions(

@@ -18,6 +18,15 @@ AUTHORS = {DANA, PETRA, SUSAN}
 HOSTILE = "<script>alert(1)</script>"
 
 
+EDITED: dict[str, Any] = {
+    "task_type": "SHELL",
+    "code": "true",
+    "settings": {},
+    "parameters": {},
+    "outputs": [],
+}
+
+
 def page(task: Task, query: str = "") -> str:
     return reverse("admin:instances_task_test", args=(task.pk,)) + query
 
@@ -119,7 +128,20 @@ def test_mistakes_are_shown_and_nothing_can_be_started(
 
 @pytest.mark.parametrize(
     "sent",
-    ["x", "[]", "{}", '{"task_type": 1}', "[" * 5000, json.dumps({"task_type": "SHELL", "code": "\0"})],
+    [
+        "x",
+        "[]",
+        "{}",
+        '{"task_type": 1}',
+        "[" * 5000,
+        json.dumps(EDITED | {"code": "\0"}),
+        json.dumps(EDITED | {"code": "\ud800"}),
+        json.dumps(EDITED | {"parameters": {"a": 1}}),
+        json.dumps(EDITED | {"parameters": {"a": None}}),
+        json.dumps(EDITED | {"parameters": {"\ud800": "x"}}),
+        json.dumps(EDITED | {"settings": {"a": [{"b": "\0"}]}}),
+        json.dumps(EDITED | {"outputs": ["\udfff"]}),
+    ],
 )
 def test_what_no_form_sends_is_refused(
     sent: str, world: SimpleNamespace, as_user: Callable[[str], Client]

@@ -44,7 +44,7 @@ class Problem:
             "status": self.status,
             "code": self.code,
             "detail": self.detail,
-            "todo": self.todo or _TODO.get(self.code, ""),
+            "todo": self.todo or _WHAT_TO_DO.get(self.code, ""),
         }
         if self.errors:
             found["errors"] = [{"field": name, "message": message} for name, message in self.errors]
@@ -70,7 +70,7 @@ _TITLES = {
     "too_slow": "The database needed too long",
     "internal": "An error inside WeOps",
 }
-_TODO = {
+_WHAT_TO_DO = {
     "invalid": "Mend the fields that are named and send the request again.",
     "not_found": "Check the number and the address; what you may not see is not told apart from what does not exist.",
     "permission_denied": "Ask an admin of the project for the right, or use a token that has it.",

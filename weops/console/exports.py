@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import xlsxwriter
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.http import FileResponse, HttpRequest, StreamingHttpResponse
 from django.utils import timezone, translation
@@ -24,6 +25,12 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 # Rows after a key, and the key of the last of them; None: there are no more.
 Portion = Callable[[Any], tuple[list[list[Any]], Any]]
+
+
+def kept_words(words: Callable[[], Iterable[tuple[Any, Any]]]) -> dict[str, str]:
+    """What was asked for, as it is put on record: English, whoever asks."""
+    with translation.override(settings.LANGUAGE_CODE):
+        return {str(label): str(value) for label, value in words()}
 
 
 class TooManyRows(ValueError):
