@@ -112,6 +112,29 @@ def test_recovers_when_its_main_process_is_killed(server_class: type[EmbeddedSer
         works(server)
 
 
+class KilledWhileAdopted(EmbeddedPostgres):
+    """Its main process dies when the files and the list of processes have just said that it is ready."""
+
+    kills = False
+
+    def settle(self) -> None:
+        main = self.process()
+        if self.kills and main is not None:
+            self.kills = False
+            main.kill()
+            main.wait()
+        super().settle()
+
+
+def test_recovers_when_it_is_killed_while_it_is_adopted(tmp_path: Path) -> None:
+    with started(KilledWhileAdopted(tmp_path)) as server:
+        assert isinstance(server, KilledWhileAdopted)
+        killed, server.kills = server.process(), True
+        server.start()
+        assert server.process() not in (killed, None)
+        works(server)
+
+
 @pytest.mark.parametrize("server_class", SERVERS)
 def test_recovers_when_all_of_it_is_killed(server_class: type[EmbeddedServer], tmp_path: Path) -> None:
     with started(server_class(tmp_path)) as server:

@@ -83,13 +83,24 @@ def end(processes: Iterable[psutil.Process], steps: Sequence[tuple[signal.Signal
         for process in left:
             with contextlib.suppress(*_GONE):
                 process.send_signal(number)
-        deadline = time.monotonic() + seconds
-        # An ended process whose parent has not noticed yet still has its pid: psutil would wait for that parent.
-        while (left := [process for process in left if _alive(process)]) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        left = _left_after(left, seconds)
         if not left:
             return True
     return False
+
+
+def _left_after(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those still there after `seconds`, or none as soon as all have ended. An ended process whose parent has not
+    noticed yet still has its pid: psutil would wait for that parent."""
+    deadline = time.monotonic() + seconds
+    while (left := [process for process in processes if _alive(process)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
+
+
+def outlives(process: psutil.Process, seconds: float) -> bool:
+    """Whether it is still there after `seconds`; waits no longer than it lives."""
+    return bool(_left_after([process], seconds))
 
 
 def reap_strangers(own: Collection[int], *, block: bool = False) -> None:

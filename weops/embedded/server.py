@@ -16,6 +16,7 @@ import psutil
 from weops.embedded import processes, sockets
 
 START_SECONDS = 300.0  # a crash recovery may replay much; the wait ends early when the process does
+LEAVE_SECONDS = 10.0  # a killed process gives its memory back before it leaves the list
 LOG_BYTES = 10_000_000
 
 
@@ -69,8 +70,7 @@ class EmbeddedServer(ABC):
         """Starts the server, or adopts the one of this home that already runs. Raises EmbeddedError."""
         self._make_folders()
         with self._guard():
-            if self.is_running() and self._wait(START_SECONDS):
-                self.settle()
+            if self._adopt():
                 return
             self._end()  # what a crash left is in the way
             self.prepare()
@@ -128,6 +128,20 @@ class EmbeddedServer(ABC):
     def launch_options(self, sockets_folder: Path) -> list[str]:
         """For weops/embedded/launch.py."""
         return []
+
+    def _adopt(self) -> bool:
+        """Whether the server that already runs here can be worked with. One that was killed a moment ago may
+        still be listed, and what it wrote of itself still says that it is ready: only asking it tells."""
+        main = self.process()
+        if main is None or not self._wait(START_SECONDS):
+            return False
+        try:
+            self.settle()
+        except EmbeddedError:
+            if processes.outlives(main, LEAVE_SECONDS):
+                raise
+            return False
+        return True
 
     def _make_folders(self) -> None:
         try:
