@@ -14,7 +14,17 @@ from instances.insight import forecast
 from instances.models import Instance
 from tests import factories as make
 from tests.alarms.scene import MINUTE, begin, claim, fail, make_rule, succeed, told
-from tests.engine.harness import Racer, _django_db_helper, bad, due, fresh, instances_of, make_due, race
+from tests.engine.harness import (
+    Racer,
+    _django_db_helper,
+    bad,
+    due,
+    fresh,
+    instances_of,
+    make_due,
+    race,
+    until,
+)
 from weops.alarms import evaluate, retention, rules
 from weops.alarms.models import Cursor, Message, Notice, Watch
 
@@ -25,6 +35,20 @@ HOUR = dt.timedelta(hours=1)
 
 def in_(minutes: float) -> dt.datetime:
     return timezone.now() + minutes * MINUTE
+
+
+def caught_up() -> int:
+    """Evaluates until no late change can come any more; how many messages that made. Whoever writes in any database
+    of the server puts that off, such as a test beside this one."""
+    total = 0
+
+    def quiet() -> bool:
+        nonlocal total
+        total += evaluate.evaluate()
+        return all(row.low == row.seen and row.mark is None for row in Cursor.objects.all())
+
+    until(quiet)
+    return total
 
 
 def test_a_failure_is_told_once_with_its_cause() -> None:
@@ -177,23 +201,16 @@ def test_a_change_that_is_committed_late_is_not_missed() -> None:
     assert evaluate.evaluate() == 0
     hold.set()
     racer.result()
-    assert evaluate.evaluate() == 1
+    assert caught_up() == 1
     assert {row[0] for row in Message.objects.values_list("instance_id")} == {slow.pk, quick.pk}
-    evaluate.evaluate()
-    evaluate.evaluate()
-    cursor = Cursor.objects.get(name="changes")
-    assert cursor.low == cursor.seen
-    assert cursor.mark is None
+    assert evaluate.evaluate() == 0
 
 
 def test_a_quiet_pass_costs_a_fixed_number_of_queries_whatever_exists() -> None:
     instances = due(30)
     make_rule(instances[0].task, kinds=["failure", "overtime"], limits=[{"kind": "wait", "minutes": 600}])
-    for _pass in range(3):
-        evaluate.evaluate()
-    with CaptureQueriesContext(
-        connection,
-    ) as before:
+    caught_up()
+    with CaptureQueriesContext(connection) as before:
         evaluate.evaluate()
     Watch.objects.all().update(due_at=in_(600))
     with CaptureQueriesContext(connection) as after:
