@@ -6,7 +6,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -24,9 +24,10 @@ from events.admin.listing import EventInstanceChangeList, listeners_wait
 from events.admin.looks import SOURCES, STATE_LOOKS
 from events.firing import FiringError
 from events.models import Event, EventInstance, Stray
-from weops.console.paging import CappedPaginator, time_limit
+from weops.console.paging import time_limit
 from weops.console.present import badge, or_nothing, stamp, zone_name
-from weops.console.scoped import ReadOnlyAdmin, signed_in
+from weops.console.row_pages import RowPageAdmin
+from weops.console.scoped import signed_in
 from weops.projects import access
 from weops.projects.access import Right
 
@@ -34,17 +35,13 @@ NEAR_MISS_SECONDS = 10
 
 
 @admin.register(EventInstance)
-class EventInstanceAdmin(ReadOnlyAdmin):
+class EventInstanceAdmin(RowPageAdmin):
     project_path = "event__project_id"
     change_list_template = "events/event_instance_list.html"
-    paginator = CappedPaginator
-    show_full_result_count = False
-    list_per_page = 50
-    list_max_show_all = 0
-    list_display_links = None
+    page_template = "events/event_instance_detail.html"
+    absent = gettext_lazy("There is no such event instance, or it is of a project that you cannot see.")
     list_disable_select_all = True
     list_select_related = ("event__project", "firing")
-    sortable_by = ()
     ordering = ("-id",)
     list_display = (
         "event_cell",
@@ -149,31 +146,12 @@ class EventInstanceAdmin(ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
-    def visible(self, request: HttpRequest, pk: int | str) -> EventInstance:
-        """The event instance, if the user may see it; raises Http404 for every other number, existing or not."""
-        rows: QuerySet[EventInstance] = self.get_queryset(request).select_related(
-            "event__project", "event__owner", "firing"
-        )
-        try:
-            return rows.get(pk=int(pk))
-        except (EventInstance.DoesNotExist, ValueError, OverflowError):
-            raise Http404(
-                _("There is no such event instance, or it is of a project that you cannot see.")
-            ) from None
+    def page_rows(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().page_rows(request).select_related("event__project", "event__owner", "firing")
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        row = self.visible(request, object_id)
-        context = {
-            **self._context(request, f"{row.event} {row.data_time}"),
-            "original": row,
+    def page_context(self, request: HttpRequest, row: EventInstance) -> dict[str, Any]:
+        return {
+            "title": f"{row.event} {row.data_time}",
             "event": row.event,
             "state": badge(STATE_LOOKS, row.state),
             "data_time": data_time(row),
@@ -185,12 +163,7 @@ class EventInstanceAdmin(ReadOnlyAdmin):
             ],
             "fired_by": self.fired_by_cell(row),
             "page": consumption.page(row, request.user, request.GET.get("p", "")),
-            **(extra_context or {}),
         }
-        return TemplateResponse(request, "events/event_instance_detail.html", context)
-
-    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        return redirect("admin:events_eventinstance_change", object_id)
 
     def _context(self, request: HttpRequest, title: str) -> dict[str, Any]:
         return {**self.admin_site.each_context(request), "opts": self.opts, "title": title}

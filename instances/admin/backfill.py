@@ -14,7 +14,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -36,9 +36,10 @@ from instances.operations import OptionError, backfill
 from instances.operations.backfill import Token
 from instances.operations.backfill_options import Downstream, downstream_of
 from instances.operations.backfill_preview import PlanPreview
-from weops.console.paging import CappedPaginator, time_limit
+from weops.console.paging import time_limit
 from weops.console.present import badge, or_nothing, span, stamp
-from weops.console.scoped import ReadOnlyAdmin, signed_in
+from weops.console.row_pages import RowPageAdmin
+from weops.console.scoped import signed_in
 from weops.projects import access
 from weops.projects.access import Right
 
@@ -56,14 +57,11 @@ def _address(plan: BackfillPlan) -> str:
 
 
 @admin.register(BackfillPlan)
-class BackfillPlanAdmin(ReadOnlyAdmin):
+class BackfillPlanAdmin(RowPageAdmin):
     project_path = None
     change_list_template = "instances/backfill_list.html"
-    paginator = CappedPaginator
-    show_full_result_count = False
-    list_max_show_all = 0
-    list_per_page = 50
-    list_display_links = None
+    page_template = "instances/backfill_detail.html"
+    absent = _("There is no such plan, or it is about projects that you cannot see.")
     list_display = (
         "name_cell",
         "state_cell",
@@ -76,7 +74,6 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
     list_filter = ("state",)
     search_fields = ("name", "created_by_name", "=id")
     search_help_text = _("Name, operator or id")
-    sortable_by = ()
     ordering = ("-id",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -154,42 +151,11 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
-    def visible(self, request: HttpRequest, pk: int | str) -> BackfillPlan:
-        """The plan, if the user may see it; raises Http404 for every other number, existing or not."""
-        try:
-            found: BackfillPlan = self.get_queryset(request).get(pk=int(pk))
-        except (BackfillPlan.DoesNotExist, ValueError, OverflowError):
-            raise Http404(
-                gettext("There is no such plan, or it is about projects that you cannot see.")
-            ) from None
-        return found
-
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        return self._page(request, self.visible(request, object_id), extra_context)
-
-    def _page(
-        self, request: HttpRequest, plan: BackfillPlan, more: dict[str, Any] | None = None, status: int = 200
-    ) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": plan,
+    def page_context(self, request: HttpRequest, plan: BackfillPlan) -> dict[str, Any]:
+        return {
             "title": gettext("Backfill plan #%(id)s") % {"id": plan.pk},
             "page": backfill_page.build(plan, request.user, request.GET),
-            **(more or {}),
         }
-        return TemplateResponse(request, "instances/backfill_detail.html", context, status=status)
-
-    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        return redirect("admin:instances_backfillplan_change", object_id)
 
     @method_decorator([require_GET, never_cache])
     def progress(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -217,7 +183,7 @@ class BackfillPlanAdmin(ReadOnlyAdmin):
             done = step(plan, user=signed_in(request), source="admin", reason=reason, **options)
         except PermissionDenied as error:
             messages.error(request, str(error))
-            return self._page(request, plan, status=403)
+            return self.shown(request, plan, status=403)
         if done:
             messages.success(request, said)
         else:

@@ -9,10 +9,9 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
@@ -35,9 +34,8 @@ from instances.engine.states import ACTIVE, FINAL, InstanceType, State
 from instances.kinds import IN_BULK, KINDS
 from instances.models import Instance
 from weops.console import layouts
-from weops.console.paging import CappedPaginator
 from weops.console.present import between, copy_button, or_nothing, page_of, stamp, zone_name
-from weops.console.scoped import ReadOnlyAdmin
+from weops.console.row_pages import RowPageAdmin
 from weops.projects.access import Right
 
 
@@ -66,16 +64,12 @@ def _asking_why(instance: Instance) -> SafeString:
 
 
 @admin.register(Instance)
-class InstanceAdmin(ReadOnlyAdmin):
+class InstanceAdmin(RowPageAdmin):
     change_list_template = "instances/instance_list.html"
-    paginator = CappedPaginator
+    page_template = "instances/instance_detail.html"
+    absent = _("There is no such instance, or it belongs to a project that you cannot see.")
     list_disable_select_all = True
-    show_full_result_count = False
-    list_per_page = 50
-    list_max_show_all = 0
-    sortable_by = ()
     ordering = ("-data_time", "-id")
-    list_display_links = None
     list_horizontal_scrollbar_top = True
     list_display = list_columns.KEYS
 
@@ -268,39 +262,19 @@ class InstanceAdmin(ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
-    def visible(self, request: HttpRequest, pk: int | str) -> Instance:
-        """The instance, if the user may see it; raises Http404 for every other number, existing or not."""
-        rows = self.get_queryset(request).select_related(
-            "task__workflow", "project", "workflow", "owner", "resource_group", "version"
+    def page_rows(self, request: HttpRequest) -> QuerySet[Any]:
+        return (
+            super()
+            .page_rows(request)
+            .select_related("task__workflow", "project", "workflow", "owner", "resource_group", "version")
         )
-        try:
-            return rows.get(pk=int(pk))
-        except (Instance.DoesNotExist, ValueError, OverflowError):
-            raise Http404(
-                gettext("There is no such instance, or it belongs to a project that you cannot see.")
-            ) from None
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        instance = self.visible(request, object_id)
-        page = detail.build(instance, request.user, request.GET)
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": instance,
+    def page_context(self, request: HttpRequest, instance: Instance) -> dict[str, Any]:
+        return {
             "title": str(instance.task.name),
-            "page": page,
+            "page": detail.build(instance, request.user, request.GET),
             "layers": graphs.layers_of(request),
-            **(extra_context or {}),
         }
-        return TemplateResponse(request, "instances/instance_detail.html", context)
 
     def traversal(self, request: HttpRequest, pk: int, number: int) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
@@ -310,9 +284,6 @@ class InstanceAdmin(ReadOnlyAdmin):
     @method_decorator(require_GET)
     def traversal_graph(self, request: HttpRequest, pk: int, number: int) -> HttpResponse:
         return traversals.data(self.visible(request, pk), number)
-
-    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        return redirect("admin:instances_instance_change", object_id)
 
     def operate(self, request: HttpRequest, kind: str) -> HttpResponse:
         return operate_view(self, request, kind)

@@ -6,11 +6,9 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, TooManyFieldsSent
 from django.db.models import QuerySet
 from django.http import (
-    Http404,
     HttpRequest,
     HttpResponse,
     HttpResponseBadRequest,
-    HttpResponseNotAllowed,
     QueryDict,
 )
 from django.shortcuts import redirect
@@ -34,9 +32,9 @@ from instances.models import OperationRecord
 from instances.models.operation import ItemOutcome
 from instances.record_filters import SOURCES, RecordFilter, operator_of, visible_items, visible_records
 from weops.console.exports import kept_words
-from weops.console.paging import CappedPaginator
 from weops.console.present import badge, clock, or_nothing, span, stamp, zone_name
-from weops.console.scoped import ReadOnlyAdmin, signed_in
+from weops.console.row_pages import RowPageAdmin
+from weops.console.scoped import signed_in
 
 
 def _address(record: OperationRecord) -> str:
@@ -56,14 +54,11 @@ def _back(request: HttpRequest) -> str:
 
 
 @admin.register(OperationRecord)
-class OperationRecordAdmin(ReadOnlyAdmin):
+class OperationRecordAdmin(RowPageAdmin):
     project_path = None
     change_list_template = "instances/record_list.html"
-    paginator = CappedPaginator
-    show_full_result_count = False
-    list_max_show_all = 0
-    list_per_page = 50
-    list_display_links = None
+    page_template = "instances/record_detail.html"
+    absent = _("There is no such operation, or it is about projects that you cannot see.")
     list_display = (
         "kind_cell",
         "about_cell",
@@ -75,7 +70,6 @@ class OperationRecordAdmin(ReadOnlyAdmin):
         "took_cell",
     )
     list_select_related = ("operator",)
-    sortable_by = ()
     ordering = ("-id",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -193,40 +187,15 @@ class OperationRecordAdmin(ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
-    def visible(self, request: HttpRequest, pk: int | str) -> OperationRecord:
-        """The record, if the user may see it; raises Http404 for every other number, existing or not."""
-        rows = self.get_queryset(request).select_related("operator", "cancel_requested_by", "undoes")
-        try:
-            found: OperationRecord = rows.get(pk=int(pk))
-        except (OperationRecord.DoesNotExist, ValueError, OverflowError):
-            raise Http404(
-                gettext("There is no such operation, or it is about projects that you cannot see.")
-            ) from None
-        return found
+    def page_rows(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().page_rows(request).select_related("operator", "cancel_requested_by", "undoes")
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        record = self.visible(request, object_id)
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": record,
+    def page_context(self, request: HttpRequest, record: OperationRecord) -> dict[str, Any]:
+        return {
             "title": f"{look_up(record.kind).title} #{record.pk}",
             "page": record_page.build(record, request.user, request.GET),
             "back": _back(request),
-            **(extra_context or {}),
         }
-        return TemplateResponse(request, "instances/record_detail.html", context)
-
-    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        return redirect("admin:instances_operationrecord_change", object_id)
 
     @method_decorator([require_GET, never_cache])
     def progress(self, request: HttpRequest, pk: int) -> HttpResponse:

@@ -243,9 +243,9 @@ def test_messages_are_acknowledged_by_those_who_may_operate(world: SimpleNamespa
         level=1,
         reason="It failed.",
     )
-    assert messages.get(world.vera, message.pk) == message
+    assert messages.visible(world.vera).get(pk=message.pk) == message
     with pytest.raises(Message.DoesNotExist):
-        messages.get(world.eve, message.pk)
+        messages.visible(world.eve).get(pk=message.pk)
     assert messages.acknowledge(world.vera, [message.pk]) == 0
     assert messages.acknowledge(world.eve, [message.pk]) == 0
     assert messages.acknowledge(world.omar, [message.pk]) == 1

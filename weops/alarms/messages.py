@@ -1,6 +1,6 @@
 """Alarm messages: what was told, for whoever may see the project; and that somebody takes care of it.
 
-Reading needs the right to view the project, acknowledging the right to operate. Raises Message.DoesNotExist.
+Reading needs the right to view the project, acknowledging the right to operate.
 """
 
 from collections.abc import Iterable
@@ -19,10 +19,6 @@ def visible(user: AnyUser) -> QuerySet[Message]:
     return access.within(
         Message.objects.select_related("project", "acknowledged_by").order_by("-id"), user, "project_id"
     )
-
-
-def get(user: AnyUser, message_id: int) -> Message:
-    return visible(user).get(pk=message_id)
 
 
 def acknowledge(user: User, ids: Iterable[int]) -> int:

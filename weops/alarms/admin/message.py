@@ -5,9 +5,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
@@ -24,9 +23,9 @@ from weops.alarms.filters import MessageFilter
 from weops.alarms.kinds import Level, Sending
 from weops.alarms.models import Message
 from weops.console.changelist import FilteredChangeList
-from weops.console.paging import CappedPaginator
 from weops.console.present import Look, badge, clock, or_nothing, plain_time, stamp, zone_name
-from weops.console.scoped import ReadOnlyAdmin, signed_in
+from weops.console.row_pages import RowPageAdmin
+from weops.console.scoped import signed_in
 from weops.projects import access
 from weops.projects.access import Right
 
@@ -55,15 +54,11 @@ class MessageChangeList(FilteredChangeList):
 
 
 @admin.register(Message)
-class MessageAdmin(ReadOnlyAdmin):
+class MessageAdmin(RowPageAdmin):
     change_list_template = "alarms/message_list.html"
-    paginator = CappedPaginator
-    show_full_result_count = False
-    list_per_page = 50
-    list_max_show_all = 0
-    list_display_links = None
+    page_template = "alarms/message_detail.html"
+    absent = gettext_lazy("There is no such message, or it is of a project that you cannot see.")
     list_select_related = ("project", "acknowledged_by")
-    sortable_by = ()
     ordering = ("-id",)
     actions = ("acknowledge_chosen",)
     list_display = (
@@ -149,18 +144,10 @@ class MessageAdmin(ReadOnlyAdmin):
         view = self.admin_site.admin_view(self.acknowledge)
         return [path("<int:pk>/acknowledge/", view, name="alarms_message_acknowledge"), *super().get_urls()]
 
-    def _visible(self, request: HttpRequest, pk: Any) -> Message:
-        try:
-            return alarms.get(request.user, int(pk))
-        except (Message.DoesNotExist, ValueError, OverflowError):
-            raise Http404(_("There is no such message, or it is of a project that you cannot see.")) from None
+    def page_rows(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().page_rows(request).select_related("project", "acknowledged_by")
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        row = self._visible(request, object_id)
+    def page_context(self, request: HttpRequest, row: Message) -> dict[str, Any]:
         deliveries = [
             {
                 "where": one.address
@@ -172,11 +159,8 @@ class MessageAdmin(ReadOnlyAdmin):
             }
             for one in row.deliveries.select_related("channel").defer("channel__ciphertext")[:200]
         ]
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
+        return {
             "title": f"{row.task_name}: {row.get_kind_display()}",
-            "original": row,
             "level": badge(LEVELS, str(row.level)),
             "state": badge(STATES, row.state),
             "reason": kept.reason(row.reason),
@@ -193,14 +177,10 @@ class MessageAdmin(ReadOnlyAdmin):
             "may_acknowledge": row.acknowledged_at is None
             and Right.OPERATE in access.rights(request.user, row.project_id),
         }
-        return TemplateResponse(request, "alarms/message_detail.html", context)
-
-    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        return redirect("admin:alarms_message_change", object_id)
 
     @method_decorator(require_POST)
     def acknowledge(self, request: HttpRequest, pk: int) -> HttpResponse:
-        row = self._visible(request, pk)
+        row = self.visible(request, pk)
         if Right.OPERATE not in access.rights(request.user, row.project_id):
             raise PermissionDenied(_("You do not have the right to operate in project %s.") % row.project)
         self._acknowledge(request, [row.pk])
