@@ -22,6 +22,7 @@ from django.views.decorators.csrf import csrf_exempt
 import weops.urls
 from tests.stack import until
 from weops import bootstrap, supervision, up, web
+from weops.embedded import processes
 from weops.serving import Application
 
 closed = threading.Event()
@@ -217,7 +218,7 @@ def test_processes_of_a_killed_server_do_not_keep_its_port() -> None:
         assert len(family) >= 2
         server.kill()
         server.wait()
-        until(lambda: not any(one.is_running() and one.status() != "zombie" for one in family), "the end", 30)
+        until(lambda: not any(processes.alive(one) for one in family), "the end", 30)
         up.check_port(port)
     finally:
         for one in family:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from instances import operations
@@ -13,7 +12,7 @@ from instances.models import Execution, Instance
 from instances.trial_run import Edited, TrialRun, start
 from tests import factories as make
 from tests.engine.harness import _django_db_helper, assert_sound
-from tests.stack import until, world
+from tests.stack import dead, until, world
 
 __all__ = ["_django_db_helper"]
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
@@ -42,7 +41,7 @@ def test_a_worker_runs_it_and_ends_it_when_told(tmp_path: Path, settings: Any) -
         rows = Instance.objects.filter(pk=second.instance_id)
         operations.run(Operation.TERMINATE, rows, user=dana, reason="", source="admin")
         until(lambda: rows.get().state == "failed", "its end", 60)
-        assert not psutil.pid_exists(int(written.read_text()))
+        assert dead([int(written.read_text())])
     assert rows.get().error_code == "TERMINATED"
     assert task.versions.count() == 0, "it was never submitted"
     assert_sound()

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.stack import dead
 from weops import bootstrap, supervision, up
 from weops.embedded import EmbeddedPostgres, EmbeddedValkey, processes
 
@@ -142,7 +143,7 @@ def test_first_start_serves_and_ctrl_c_stops_all(start: Callable[..., Run], home
 
     family = run.family()
     assert run.interrupt() == 0
-    assert [process for process in family if process.is_running()] == []
+    assert [process for process in family if processes.alive(process)] == []
     assert left_of(home) == []
 
     again = start()
@@ -308,7 +309,7 @@ def test_run_gives_the_environment_and_the_exit_code(start: Callable[..., Run], 
     assert broker.startswith("redis+socket:///")
     assert left_of(home / "test") == []
     if sys.platform == "linux":
-        assert not psutil.pid_exists(left), "what the command left running is ended"
+        assert dead([left]), "what the command left running is ended"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

@@ -93,7 +93,7 @@ def _left_after(processes: Sequence[psutil.Process], seconds: float) -> list[psu
     """Those still there after `seconds`, or none as soon as all have ended. An ended process whose parent has not
     noticed yet still has its pid: psutil would wait for that parent."""
     deadline = time.monotonic() + seconds
-    while (left := [process for process in processes if _alive(process)]) and time.monotonic() < deadline:
+    while (left := [process for process in processes if alive(process)]) and time.monotonic() < deadline:
         time.sleep(0.02)
     return left
 
@@ -124,7 +124,8 @@ def reap(process: subprocess.Popen[bytes] | None) -> None:
             process.wait(timeout=1)
 
 
-def _alive(process: psutil.Process) -> bool:
+def alive(process: psutil.Process) -> bool:
+    """An ended process that nobody has collected yet is not."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except _GONE:
