@@ -161,6 +161,11 @@ class TestLoad:
         delays = Instance.objects.get(task__name="delays")
         assert delays.state == State.WAIT_UPSTREAM
         assert delays.edges.count() == 25
+        archive = Instance.objects.get(task__name="archive_flights")
+        assert archive.state == State.WAIT_EVENT
+        assert list(archive.event_waits.values_list("event__name", "data_time")) == [
+            ("flights_loaded", "20130101")
+        ]
         report = Instance.objects.get(task__name="report")
         assert (report.planned_time, report.edges.count()) == (FEBRUARY, 1)
 

@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
+from events.models import Emitter, Event, Listener
 from instances import definitions
 from instances.demo import DemoError, data, expected, tasks, warehouse
 from instances.engine.schedule import data_times
@@ -150,7 +151,7 @@ def _define(project: Project, dates: list[dt.date], warehouse_url: str, user: Us
         task_type="SHELL",
         priority=1,
         code=tasks.ARCHIVE_FLIGHTS,
-        description="Packs the day's csv file away.",
+        description="Packs the day's csv file away: waits for the event that its flights are loaded.",
     )
     delays = Task.objects.create(
         **common,
@@ -177,10 +178,17 @@ def _define(project: Project, dates: list[dt.date], warehouse_url: str, user: Us
     )
     Dependency.objects.bulk_create(
         [
-            Dependency(task=archive, upstream=flights, scope="CURRENT_DAY"),
             Dependency(task=delays, upstream=flights, scope="CURRENT_DAY"),
             Dependency(task=delays, upstream=weather, scope="CURRENT_DAY"),
             Dependency(task=report, upstream=delays, scope="CURRENT_MONTH"),
         ]
     )
+    loaded = Event.objects.create(
+        project=project,
+        name="flights_loaded",
+        owner=user,
+        description="A day's flights are in the warehouse; its file is not needed any more.",
+    )
+    Emitter.objects.create(task=flights, event=loaded)
+    Listener.objects.create(task=archive, event=loaded)
     return [weather, flights, archive, delays, report]
