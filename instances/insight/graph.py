@@ -71,7 +71,7 @@ class Node:
 
 @dataclass
 class Arrow:
-    """From what comes first to what comes after. `state`: open, met, removed, waived or plain."""
+    """From what comes first to what comes after. `state`: open, met, removed, waived, event or plain."""
 
     source: str
     target: str

@@ -3,9 +3,11 @@
 import datetime as dt
 
 from django.db import connection
+from django.db.models import Q
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
 
+from events.models import Emitter
 from instances.engine.states import TaskStatus
 from instances.insight.graph import LOCKED, MARKS, Arrow, Graph, Mark, Node
 from instances.insight.names import Names
@@ -31,7 +33,8 @@ SELECT t.id, i.id, i.state, i.data_time FROM unnest(%(tasks)s::bigint[]) AS t (i
 
 
 def workflow_graph(workflow: Workflow, user: AnyUser | None = None) -> Graph:
-    """Its tasks, and the tasks of other workflows next to them. Four queries. Node ids are those of tasks."""
+    """Its tasks, and the tasks of other workflows next to them, by a dependency or by an event that one fires and the
+    other listens to. Five queries. Node ids are those of tasks."""
     names = Names.of(user)
     tasks = list(workflow.tasks.order_by("name").defer("code")[: MOST_TASKS + 1])
     full = len(tasks) > MOST_TASKS
@@ -39,7 +42,10 @@ def workflow_graph(workflow: Workflow, user: AnyUser | None = None) -> Graph:
     own = {task.pk for task in tasks}
     rows = Dependency.objects.filter(task__in=own) | Dependency.objects.filter(upstream__in=own)
     links = list(rows.order_by("task_id", "upstream_id", "id").distinct()[: 5 * MOST_TASKS])
-    others = sorted({pk for link in links for pk in (link.task_id, link.upstream_id)} - own)[:MOST_OTHERS]
+    pairs = [(link.upstream_id, link.task_id) for link in links]
+    fired = _by_event(own)
+    pairs += [(source, target) for source, target, *_event in fired]
+    others = sorted({pk for pair in pairs for pk in pair} - own)[:MOST_OTHERS]
     near = list(Task.objects.filter(pk__in=others).select_related("workflow").defer("code").order_by("pk"))
     latest = latest_of([*own, *(task.pk for task in near if names.sees(task.workflow.project_id))])
     nodes = [node_of(task, latest, "") for task in tasks]
@@ -52,8 +58,28 @@ def workflow_graph(workflow: Workflow, user: AnyUser | None = None) -> Graph:
         Arrow(f"t{link.upstream_id}", f"t{link.task_id}", "plain", f"{link.scope} {link.offsets}".strip())
         for link in links
     ]
+    arrows += [
+        Arrow(
+            f"t{source}",
+            f"t{target}",
+            "event",
+            name if names.sees(project) else _("Event of another project"),
+        )
+        for source, target, name, project in fired
+    ]
     note = _("Only the first %(count)d tasks are shown.") % {"count": MOST_TASKS} if full else ""
     return Graph(nodes, arrows, note=note, marks=TASK_MARKS).place()
+
+
+def _by_event(tasks: set[int]) -> list[tuple[int, int, str, int]]:
+    """(task that fires it, task that listens, event, its project) where one of the two is among `tasks`."""
+    rows = Emitter.objects.filter(
+        Q(task__in=tasks, event__listeners__isnull=False) | Q(event__listeners__task__in=tasks)
+    )
+    found = rows.values_list("task_id", "event__listeners__task_id", "event__name", "event__project_id")
+    return list(
+        found.order_by("task_id", "event__listeners__task_id", "event__name").distinct()[: 5 * MOST_TASKS]
+    )
 
 
 def latest_of(task_ids: list[int]) -> dict[int, tuple[int, str, dt.datetime]]:

@@ -9,6 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from events.models import Emitter, Listener
 from instances.engine import generation, lifecycle
 from instances.insight import lineage as module
 from instances.insight.graph import MARKS, Graph
@@ -17,6 +18,7 @@ from instances.insight.workflow_graph import workflow_graph
 from instances.models import Dependency, Edge, Instance, Task
 from tests import factories as make
 from tests.engine.harness import family, instances_of
+from tests.events.scene import make_event
 from tests.insight.scenes import chain, move
 
 pytestmark = pytest.mark.django_db
@@ -196,6 +198,29 @@ class TestWorkflow:
             (f"t{second.task_id}", f"t{third.task_id}"),
         ]
         assert third.task.name not in repr(graph.as_json())
+
+    def test_an_event_joins_who_fires_it_and_who_listens(self) -> None:
+        first, second = chain(2)
+        outside = make.make_task(workflow=make.make_workflow())
+        event = make_event(project=first.project)
+        Emitter.objects.create(task=second.task, event=event)
+        Listener.objects.create(task=first.task, event=event)
+        Listener.objects.create(task=outside, event=event)
+        foreign = make_event(project=outside.workflow.project)
+        Emitter.objects.create(task=outside, event=foreign)
+        Listener.objects.create(task=second.task, event=foreign)
+        vera = make.make_user(make.VERA, project=first.project)
+        graph = workflow_graph(first.workflow, vera)
+        one, two, other = (f"t{pk}" for pk in (first.task_id, second.task_id, outside.pk))
+        assert sorted(
+            (edge.source, edge.target, edge.title) for edge in graph.edges if edge.state == "event"
+        ) == sorted(
+            [(two, one, event.name), (two, other, event.name), (other, two, "Event of another project")]
+        )
+        assert {node.key for node in graph.nodes if node.locked} == {other}
+        assert foreign.name not in repr(graph.as_json())
+        Emitter.objects.all().delete()
+        assert {node.key for node in workflow_graph(first.workflow, vera).nodes} == {one, two}
 
     def test_its_page(self) -> None:
         workflow = chain(2)[0].workflow

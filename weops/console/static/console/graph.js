@@ -100,7 +100,7 @@ window.weops.graph = (() => {
 
     arrowheads() {
       const defs = draw("defs");
-      ["plain", "open", "met", "removed", "waived"].forEach((state) => {
+      ["plain", "open", "met", "removed", "waived", "event"].forEach((state) => {
         const marker = draw("marker", { id: `${this.frame.id}-${state}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, orient: "auto", markerUnits: "userSpaceOnUse" });
         marker.append(draw("path", { d: "M0,0 L8,4 L0,8 z", class: `wo-arrowhead wo-arrow-${state}` }));
         defs.append(marker);
