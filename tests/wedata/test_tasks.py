@@ -56,6 +56,25 @@ def test_defaults_of_the_api(world: SimpleNamespace, script: InProject) -> None:
     assert (base["Status"], base["Submit"], base["TaskTypeId"]) == ("N", False, 35)
 
 
+@pytest.mark.parametrize(
+    ("scheduling", "told"),
+    [
+        ({"CrontabExpression": "0 30 2 25 3 ? 2031"}, "0 30 2 25 3 ? 2031"),
+        ({"StartTime": "2031-03-25 12:00:00"}, "0 0 12 25 3 ? 2031"),
+        ({"StartTime": "2031-03-25 00:00:00", "CrontabExpression": "0 15 9 * * ? *"}, "0 15 9 25 3 ? 2031"),
+    ],
+)
+def test_a_oneoff_task_runs_at_its_time_of_day(
+    world: SimpleNamespace, script: InProject, scheduling: dict[str, str], told: str
+) -> None:
+    task = script("CreateTask", **new(world, "once", CycleType="ONEOFF_CYCLE", **scheduling))["TaskId"]
+    read = script("GetTask", TaskId=task)["TaskSchedulerConfiguration"]
+    assert (read["CycleType"], read["CrontabExpression"]) == ("ONEOFF_CYCLE", told)
+    again = {name: read[name] for name in ("CycleType", "CrontabExpression", "ScheduleTimeZone")}
+    script("UpdateTaskPartially", TaskId=task, NewSetting={"TaskSchedulerConfiguration": again})
+    assert script("GetTask", TaskId=task)["TaskSchedulerConfiguration"]["CrontabExpression"] == told
+
+
 def test_all_of_a_task_is_read_back(world: SimpleNamespace, script: InProject) -> None:
     script("RegisterEvent", V2021, Name="ready", EventSubType="HOUR", EventBroadcastType="SINGLE")
     upstream = str(world.ours.task.pk)
