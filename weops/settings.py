@@ -196,7 +196,7 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "weops.api.parsing.OnlyJson",
     "DEFAULT_PAGINATION_CLASS": "weops.api.pagination.Keyset",
     "DEFAULT_FILTER_BACKENDS": ["weops.api.filtersets.ColumnFilters"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "weops.api.schema.Schema",
     "EXCEPTION_HANDLER": "weops.api.errors.handle",
     "URL_FORMAT_OVERRIDE": None,
     "FORMAT_SUFFIX_KWARG": None,

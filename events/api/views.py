@@ -23,6 +23,7 @@ from events.formats import DataTimeError, EventCycle
 from events.models import Consumption, Event, EventInstance, Listener, Source, Stray
 from weops.api.errors import Problem, explains
 from weops.api.filtering import FormFilters
+from weops.api.filtersets import ByColumn, IdFilter
 from weops.api.views import Actions, Defined, Listed, Rows, read_body, user_of
 from weops.console.paging import time_limit
 from weops.projects import access
@@ -93,13 +94,21 @@ def _entries(project: Project, given: list[dict[str, str]]) -> list[Entry]:
     return found
 
 
+class ListenerFilters(ByColumn):
+    project = IdFilter("event__project")
+
+    class Meta:
+        model = Listener
+        fields = ("event", "task")
+
+
 class Listeners(Rows):
     """Which tasks listen to which events. They are changed with their task."""
 
     queryset = Listener.objects.select_related("event", "task__workflow")
     serializer_class = shapes.ListenerSerializer
     project_path = "event__project_id"
-    filterset_fields = ("event", "task", "event__project")
+    filterset_class = ListenerFilters
     http_method_names = READ
 
     def get_serializer_context(self) -> dict[str, Any]:

@@ -104,6 +104,7 @@ class Instances(Rows):
 
     @extend_schema(
         responses={(200, "application/x-ndjson"): OpenApiTypes.STR, (200, "text/csv"): OpenApiTypes.STR},
+        filters=True,
         parameters=[
             OpenApiParameter("as", enum=["ndjson", "csv"], default="ndjson", description="Its format."),
             OpenApiParameter("fields", str, description="Names, separated by commas."),
@@ -150,6 +151,7 @@ class Instances(Rows):
 
     @extend_schema(
         responses=found_shapes.TimelineSerializer,
+        filters=True,
         parameters=[OpenApiParameter("page", {"type": "integer", "minimum": 1, "default": 1})],
     )
     @action(detail=False, pagination_class=None)

@@ -19,7 +19,7 @@ from instances.models import FrozenSet, OperationItem, OperationRecord
 from instances.operations.records import UNFINISHED, projects_of
 from instances.record_filters import RecordFilter, operator_of, visible_items, visible_records
 from weops.api import tokens
-from weops.api.fields import RowSerializer, WithReason
+from weops.api.fields import Choice, RowSerializer, WithReason
 from weops.api.filtering import FormFilters
 from weops.api.views import SOURCE, Listed, Rows, read_body, user_of
 from weops.console.paging import time_limit
@@ -41,7 +41,7 @@ class KindSerializer(serializers.Serializer):
 
 
 class PreviewRequestSerializer(ChoiceSerializer):
-    kind = serializers.ChoiceField(choices=_KINDS)
+    kind = Choice(choices=_KINDS)
     options = serializers.DictField(required=False, help_text="Of this kind; see docs/operations.md.")
 
 

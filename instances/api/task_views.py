@@ -31,12 +31,21 @@ from instances.task_operations import ChangeOwner, Outcome, Pause, Resume, Submi
 from instances.task_versions import RestoreVersion, restore
 from instances.trial_run import TrialRun, start
 from weops.api.errors import Wrong
-from weops.api.fields import LARGEST, WithReason
+from weops.api.fields import LARGEST, Choice, WithReason
+from weops.api.filtersets import ByColumn, IdFilter, PartOfName
 from weops.api.views import LIST_SECONDS, SOURCE, Actions, Defined, Rows, number, read_body, user_of
 from weops.console.paging import time_limit
 from weops.projects import access
 from weops.projects.access import Right
 from weops.projects.models import Secret
+
+
+class WorkflowFilters(ByColumn):
+    q = PartOfName()
+
+    class Meta:
+        model = Workflow
+        fields = ("project", "folder", "name", "owner")
 
 
 class Workflows(Defined):
@@ -45,7 +54,7 @@ class Workflows(Defined):
     queryset = Workflow.objects.select_related("project", "owner")
     serializer_class = shapes.WorkflowSerializer
     rules = WORKFLOWS
-    filterset_fields = ("project", "folder", "name", "owner")
+    filterset_class = WorkflowFilters
 
 
 class RunOnceSerializer(WithReason):
@@ -71,6 +80,26 @@ class OutcomeSerializer(serializers.Serializer):
         return outcome.record.pk if outcome.record else None
 
 
+class TaskFilters(ByColumn):
+    project = IdFilter("workflow__project")
+    q = PartOfName()
+
+    class Meta:
+        model = Task
+        fields = {
+            "id": ["in"],
+            "workflow": ["exact"],
+            "for_each": ["exact"],
+            "folder": ["exact"],
+            "name": ["exact"],
+            "status": ["exact"],
+            "task_type": ["exact"],
+            "cycle_type": ["exact"],
+            "owner": ["exact"],
+            "resource_group": ["exact"],
+        }
+
+
 class Tasks(Defined):
     """Tasks, as they are saved. What runs is the submitted version: send `submit` with a change, or submit it later."""
 
@@ -79,19 +108,7 @@ class Tasks(Defined):
     )
     rules = TASKS
     project_path = "workflow__project_id"
-    filterset_fields = {
-        "id": ["in"],
-        "workflow__project": ["exact"],
-        "workflow": ["exact"],
-        "for_each": ["exact"],
-        "folder": ["exact"],
-        "name": ["exact", "icontains"],
-        "status": ["exact"],
-        "task_type": ["exact"],
-        "cycle_type": ["exact"],
-        "owner": ["exact"],
-        "resource_group": ["exact"],
-    }
+    filterset_class = TaskFilters
 
     def get_serializer_class(self) -> Any:
         return shapes.TaskSerializer if self.action == "list" else shapes.TaskDetailSerializer
@@ -160,6 +177,7 @@ class Tasks(Defined):
 
     @extend_schema(
         responses=GridSerializer,
+        filters=True,
         parameters=[
             OpenApiParameter("page", {"type": "integer", "minimum": 1, "default": 1}),
             OpenApiParameter("before", OpenApiTypes.DATETIME, description="Data times before this one."),
@@ -198,7 +216,7 @@ def _begun(outcome: Outcome, operation: TaskOperation, task: Task, request: Requ
 class OperateTasksSerializer(WithReason):
     """`kill` with pause and offline, `generate_missed` with resume, `owner` with owner."""
 
-    kind = serializers.ChoiceField(choices=["pause", "resume", "submit", "offline", "owner"])
+    kind = Choice(choices=["pause", "resume", "submit", "offline", "owner"])
     tasks = serializers.ListField(
         child=serializers.IntegerField(min_value=1, max_value=LARGEST), min_length=1, max_length=1000
     )
@@ -298,11 +316,20 @@ class Versions(Rows):
         return page
 
 
+class DependencyFilters(ByColumn):
+    workflow = IdFilter("task__workflow")
+    project = IdFilter("task__workflow__project")
+
+    class Meta:
+        model = Dependency
+        fields = ("task", "upstream")
+
+
 class Dependencies(Rows):
     """What tasks wait for. They are changed with the task that waits."""
 
     queryset = Dependency.objects.select_related("task", "upstream__workflow")
     serializer_class = shapes.TaskDependencySerializer
     project_path = "task__workflow__project_id"
-    filterset_fields = ("task", "upstream", "task__workflow", "task__workflow__project")
+    filterset_class = DependencyFilters
     http_method_names = ("get", "head", "options")

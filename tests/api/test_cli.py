@@ -1,6 +1,7 @@
 """The command: tables and JSON, previews, confirmation, exit codes."""
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -73,6 +74,82 @@ def test_exit_codes_tell_scripts_what_happened(run: Any, sales: Any, monkeypatch
     code, _, err = run("instances", "list")
     assert code == client.USAGE
     assert "weops login" in err
+
+
+@pytest.mark.parametrize("tail", ["/admin", "/nowhere"])
+def test_an_address_that_is_not_of_the_api_says_what_to_write(
+    run: Any, sales: Any, monkeypatch: pytest.MonkeyPatch, tail: str
+) -> None:
+    for url in (sales.url + tail, "sales.example.com", "ftp://sales.example.com", "http://[::1"):
+        monkeypatch.setenv("WEOPS_URL", url)
+        code, _, err = run("instances", "list")
+        assert (code, "https://weops.example.com" in err) == (client.USAGE, True), (url, err)
+
+
+def test_a_token_that_was_copied_badly(run: Any, sales: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEOPS_TOKEN", f" {sales.token}\n")
+    assert run("instances", "list")[0] == 0
+    for wrong in ("weops_é", "weops_x\ny"):
+        monkeypatch.setenv("WEOPS_TOKEN", wrong)
+        code, _, err = run("instances", "list")
+        assert (code, "copy it again" in err) == (client.USAGE, True)
+
+
+def test_wrong_values_are_named_by_their_options(run: Any, sales: Any) -> None:
+    for option, value, told in (
+        ("--from", "yesterday", "--from: "),
+        ("--state", "nonsense", "--state: 'nonsense' is none of "),
+        ("--type", "SHELLL", "SHELL"),
+        ("--acknowledged", "maybe", "yes, no"),
+    ):
+        for words in (("list",), ("rerun", "--preview")):
+            code, _, err = run("instances", *words, option, value)
+            assert code == client.USAGE
+            assert option in err
+            assert told in err
+    for limit in ("0", "-3", "many"):
+        with pytest.raises(SystemExit) as ended:
+            run("instances", "list", "--limit", limit)
+        assert ended.value.code == client.USAGE
+
+
+def test_a_list_says_that_there_is_more(run: Any, sales: Any) -> None:
+    assert run("instances", "list")[2] == ""
+    for after in range(1, 51):
+        make_instance(sales.task, "failed", after=after)
+    _, out, err = run("instances", "list")
+    assert (len(out.splitlines()), "--limit" in err) == (1 + 50, True)
+    _, out, err = run("instances", "list", "--limit", "1")
+    assert (len(out.splitlines()), err) == (1 + 1, "")
+    assert len(run("instances", "list", "--limit", "60", "--json")[1].splitlines()) == 51
+
+
+def test_ids_that_are_not_there_are_not_done(run: Any, sales: Any) -> None:
+    one = str(sales.failed.pk)
+    code, out, err = run("instances", "rerun", one, one, "999999999", "--yes")
+    assert (code, "1 of the 2 instances were left out" in err) == (client.FAILED, True)
+    assert out.count("cannot see") == 1
+    assert Instance.objects.get(pk=one).state == "wait_run"
+
+
+def test_a_run_of_a_task_names_its_instance(run: Any, sales: Any) -> None:
+    _, out, _ = run("tasks", "run", str(sales.task.pk), "--json")
+    made = json.loads(out)["instance"]
+    assert Instance.objects.get(pk=made).task_id == sales.task.pk
+
+
+def test_what_people_read_is_whole(run: Any, sales: Any) -> None:
+    """Code keeps its lines, a refusal its words; times are to the second."""
+    sales.task.code = "echo one\necho two\x1b[2J\n"
+    sales.task.save(update_fields=["code"])
+    _, out, _ = run("tasks", "show", str(sales.task.pk))
+    assert "\n  echo one\n  echo two" in out
+    assert "\x1b" not in out
+    assert run("tasks", "pause", str(sales.task.pk))[0] == 0
+    code, out, _ = run("tasks", "pause", str(sales.task.pk))
+    assert code == client.FAILED
+    assert "…" not in out
+    assert not re.search(r"\d:\d\d\.\d", run("instances", "list")[1])
 
 
 def test_a_token_without_the_right_is_refused(run: Any, sales: Any, monkeypatch: pytest.MonkeyPatch) -> None:

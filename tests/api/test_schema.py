@@ -35,6 +35,26 @@ def test_the_document_has_no_warnings(tmp_path: Any) -> None:
     assert "openapi: 3.1" in file.read_text()[:40]
 
 
+def test_the_document_names_every_parameter(world: SimpleNamespace) -> None:
+    """What the API takes can be found in the document, and tried on its page."""
+    paths = Client().get("/api/schema/").json()["paths"]
+
+    def of(path: str, method: str = "get") -> set[str]:
+        return {one["name"] for one in paths[f"/api/v1/{path}"][method]["parameters"]}
+
+    assert {"fields", "cursor", "limit", "state", "project"} <= of("instances/")
+    for path in ("instances/export/", "instances/timeline/"):
+        assert {"state", "project", "data_from", "q"} <= of(path)
+    assert {"as", "fields"} <= of("instances/export/")
+    assert {"project", "before"} <= of("tasks/grid/")
+    assert {"fields", "If-None-Match"} <= of("tasks/{id}/")
+    assert {"If-Match", "Idempotency-Key"} <= of("tasks/{id}/", "patch")
+    for path in ("tasks/", "dependencies/", "listeners/"):
+        assert "project" in of(path)
+    for path in ("tasks/", "workflows/", "projects/"):
+        assert "q" in of(path)
+
+
 def test_the_page_of_the_api_needs_nothing_from_elsewhere(world: SimpleNamespace) -> None:
     client = Client()
     assert client.get("/api/docs/").status_code == 302

@@ -1,6 +1,7 @@
 """Serializers: foreign keys as numbers, names beside them, and only the fields that were asked for."""
 
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar, NoReturn
 
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
@@ -16,6 +17,20 @@ class IdField(serializers.IntegerField):
 
     def get_attribute(self, instance: Any) -> Any:
         return getattr(instance, f"{self.source}_id")
+
+
+class Choice(serializers.ChoiceField):
+    """Says, of a value that is none, what there is to choose from."""
+
+    def fail(self, key: str, **kwargs: Any) -> NoReturn:
+        if key != "invalid_choice":
+            super().fail(key, **kwargs)
+        raise ValidationError(none_of(kwargs["input"], self.choices), code=key)
+
+
+def none_of(value: Any, choices: Iterable[Any]) -> str:
+    """The message for a value that may not be chosen."""
+    return f"{str(value)[:100]!r} is none of {', '.join(map(str, choices))}."
 
 
 class Sparse(serializers.Serializer):
@@ -41,6 +56,8 @@ class Sparse(serializers.Serializer):
 
 class RowSerializer(Sparse, serializers.ModelSerializer):
     """A noun's columns. What may be written is said by the model, what is right by the noun's rules."""
+
+    serializer_choice_field = Choice
 
     def build_relational_field(self, field_name: str, relation_info: Any) -> Any:
         column = relation_info.model_field

@@ -6,6 +6,7 @@ from django import forms
 from rest_framework.exceptions import ValidationError
 from rest_framework.filters import BaseFilterBackend
 
+from weops.api.fields import none_of
 from weops.console.filter_bar import FilterForm
 
 _KINDS: tuple[tuple[type[forms.Field], dict[str, Any]], ...] = (
@@ -35,12 +36,33 @@ def apply(form_class: type[FilterForm], request: Any, queryset: Any, data: Any) 
     """The rows of `queryset` that the values in `data` (a QueryDict) let through. Raises ValidationError."""
     form = form_class(request, data)
     if not form.is_valid():
-        raise ValidationError(dict(form.errors))
+        raise ValidationError(said(form))
     found = form.apply(queryset)
     if form.too_many:
         # A part of what was asked for would look like all of it.
         raise ValidationError({"q": form.too_many})
     return found
+
+
+def said(form: forms.BaseForm) -> dict[str, list[str]]:
+    """What is wrong with the values in a form, by name; of a choice that is none, what there is to choose from."""
+    found: dict[str, list[str]] = {}
+    for name, errors in form.errors.as_data().items():
+        choices = _choices(form.fields[name]) if name in form.fields else []
+        found[name] = [
+            none_of((error.params or {}).get("value", ""), choices)
+            if choices and error.code == "invalid_choice"
+            else " ".join(error.messages)
+            for error in errors
+        ]
+    return found
+
+
+def _choices(one: forms.Field) -> list[Any]:
+    """The values of a field that has so many and no more."""
+    if isinstance(one, forms.ModelChoiceField):
+        return []
+    return [value for value, _ in getattr(one, "choices", ()) if value != ""]
 
 
 def _parameter(name: str, one: forms.Field) -> dict[str, Any]:
@@ -60,5 +82,5 @@ def _schema(one: forms.Field) -> dict[str, Any]:
     for kind, schema in _KINDS:
         if isinstance(one, kind):
             return dict(schema)
-    choices = [value for value, _ in getattr(one, "choices", ()) if value != ""]
+    choices = _choices(one)
     return {"type": "string", "enum": choices} if choices else {"type": "string"}

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from weops.cli.client import FAILED, Client, Stop
+from weops.cli.lists import add_limit, show_list
 from weops.cli.output import show_row, show_rows
 
 COLUMNS = (
@@ -30,7 +31,7 @@ def add(nouns: Any, common: argparse.ArgumentParser) -> None:
     listed.add_argument("--all", action="store_true", help="those that are acknowledged, too")
     listed.add_argument("--level", choices=list(LEVELS))
     listed.add_argument("--task", metavar="PART", help="of the task's or the rule's name")
-    listed.add_argument("--limit", type=int, default=20, metavar="N")
+    add_limit(listed, 20)
     listed.set_defaults(run=list_alarms)
     show = verbs.add_parser("show", parents=[common], help="one, with whom it told")
     show.add_argument("alarm", type=int, metavar="ID")
@@ -46,7 +47,7 @@ def list_alarms(client: Client, given: argparse.Namespace) -> None:
         "level": LEVELS.get(given.level),
         "q": given.task,
     }
-    show_rows(client.rows("alarm-messages/", given.limit, **query), COLUMNS, given)
+    show_list(client, "alarm-messages/", COLUMNS, given, **query)
 
 
 def show_alarm(client: Client, given: argparse.Namespace) -> None:

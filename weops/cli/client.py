@@ -15,6 +15,18 @@ TIMEOUT = httpx.Timeout(60, connect=10)
 DONE, FAILED, USAGE, REFUSED, UNREACHABLE = 0, 1, 2, 3, 4
 
 
+# The parameters of the API that have other names as options.
+OPTIONS = {
+    "data_from": "--from",
+    "data_to": "--to",
+    "q": "--task",
+    "task_type": "--type",
+    "seen": "--acknowledged",
+    "state": "--state",
+    "cycle": "--cycle",
+}
+
+
 class Stop(Exception):
     """Ends the command with a message and an exit code."""
 
@@ -51,11 +63,20 @@ class Client:
     def __init__(self, url: str = "", token: str = "") -> None:
         known = saved()
         self.url = (url or os.environ.get("WEOPS_URL") or known.get("url") or "").rstrip("/")
-        token = token or os.environ.get("WEOPS_TOKEN") or known.get("token") or ""
+        token = (token or os.environ.get("WEOPS_TOKEN") or known.get("token") or "").strip()
         if not self.url or not token:
             raise Stop("Say where WeOps is: set WEOPS_URL and WEOPS_TOKEN, or run `weops login`.", USAGE)
+        if not (token.isascii() and token.isprintable()):
+            raise Stop(
+                "The token has signs that none has: copy it again, without what stands around it.", USAGE
+            )
         headers = {"Authorization": f"Bearer {token}"}
-        self._http = httpx.Client(base_url=f"{self.url}/api/v1/", headers=headers, timeout=TIMEOUT)
+        try:
+            self._http = httpx.Client(base_url=f"{self.url}/api/v1/", headers=headers, timeout=TIMEOUT)
+        except httpx.InvalidURL:
+            raise self._elsewhere() from None
+        if self._http.base_url.scheme not in ("http", "https") or not self._http.base_url.host:
+            raise self._elsewhere()
 
     def get(self, path: str, **query: Any) -> Any:
         return self._ask("GET", path, params=_given(query))
@@ -87,28 +108,53 @@ class Client:
                 raise
             raise Stop(f"WeOps at {self.url} does not answer: {error}", UNREACHABLE) from error
         if answer.status_code >= 400:
-            raise _stop(answer)
-        return answer.json() if answer.content else None
+            raise _refusal(answer) or self._elsewhere(answer)
+        if answer.status_code == httpx.codes.NO_CONTENT:
+            return None
+        try:
+            if answer.is_success:
+                return answer.json()
+        except ValueError:
+            pass
+        raise self._elsewhere(answer)
+
+    def _elsewhere(self, answer: httpx.Response | None = None) -> Stop:
+        """What answers there, if anything, is not the API."""
+        said = f" ({answer.status_code})" if answer is not None else ""
+        if answer is not None and answer.status_code >= 500:
+            return Stop(f"WeOps at {self.url} does not answer{said}.", UNREACHABLE)
+        return Stop(
+            f"{self.url} is no address of WeOps{said}: write it as in a browser, up to the path, "
+            "such as https://weops.example.com.",
+            USAGE,
+        )
 
 
 def _given(query: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in query.items() if value not in (None, "", [])}
 
 
-def _stop(answer: httpx.Response) -> Stop:
+def _refusal(answer: httpx.Response) -> Stop | None:
+    """What a problem says; None if the answer is none."""
     try:
         problem = answer.json()
         lines = [
-            problem["detail"],
+            *(_of_field(one) for one in problem.get("errors", [{"field": "", "message": problem["detail"]}])),
             *problem.get("difference", {}).get("sentences", []),
             problem.get("todo", ""),
         ]
-        message = "\n".join(line for line in lines if line)
     except (ValueError, KeyError, TypeError, AttributeError):
-        message = f"WeOps answered {answer.status_code}, which this command does not understand."
-    if answer.status_code >= 500:
+        return None
+    message = "\n".join(line for line in lines if line)
+    if answer.status_code == httpx.codes.TOO_MANY_REQUESTS or answer.status_code >= 500:
         return Stop(message, UNREACHABLE)
     return Stop(message, REFUSED if answer.status_code in (401, 403, 404, 409) else USAGE)
+
+
+def _of_field(error: dict[str, str]) -> str:
+    """A parameter is named as the option that it came from."""
+    name = error["field"].removeprefix("filter.")
+    return f"{OPTIONS.get(name, error['field'])}: {error['message']}" if name else error["message"]
 
 
 def ask(question: str, yes: bool) -> None:
@@ -127,6 +173,7 @@ def id_of(client: Client, path: str, text: str) -> int:
         return int(text)
     rows = list(client.rows(path, 2, name=text))
     if len(rows) != 1:
-        how_many = "There are several" if rows else "There is no"
-        raise Stop(f"{how_many} {path.strip('/')} named {text!r}; say its id.", USAGE)
+        noun = path.strip("/")
+        how_many = f"There are several {noun}" if rows else f"There is no {noun.removesuffix('s')}"
+        raise Stop(f"{how_many} named {text!r}; say its id.", USAGE)
     return int(rows[0]["id"])

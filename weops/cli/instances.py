@@ -8,6 +8,7 @@ from typing import Any
 
 from weops.cli import operations
 from weops.cli.client import USAGE, Client, Stop, id_of
+from weops.cli.lists import add_limit, show_list
 from weops.cli.output import clean, line, show_json, show_row, show_rows
 
 COLUMNS = ("id", "task_name", "data_time", "state", "start_time", "end_time", "error_code", "owner_name")
@@ -48,7 +49,7 @@ def add(nouns: Any, common: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     listed = verbs.add_parser("list", parents=[common], help="those that match, newest data time first")
     add_filters(listed)
-    listed.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default 50)")
+    add_limit(listed, 50)
     listed.set_defaults(run=list_instances)
     for name, run, words in (
         ("show", show, "all about one"),
@@ -89,7 +90,7 @@ def filters(client: Client, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def list_instances(client: Client, given: argparse.Namespace) -> None:
-    show_rows(client.rows("instances/", given.limit, **filters(client, given)), COLUMNS, given)
+    show_list(client, "instances/", COLUMNS, given, **filters(client, given))
 
 
 def show(client: Client, given: argparse.Namespace) -> None:

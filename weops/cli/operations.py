@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from weops.cli.client import FAILED, USAGE, Client, Stop, ask
-from weops.cli.output import line, show_json, show_row, show_rows
+from weops.cli.lists import add_limit, show_list
+from weops.cli.output import line, show_json, show_row
 
 EPILOG = """Without --yes or --preview the preview is shown and you are asked.
 Exit codes: 0 all done, 1 some refused or failed, 2 wrong use, 3 refused by WeOps, 4 WeOps does not answer."""
@@ -20,7 +21,7 @@ def add(nouns: Any, common: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     listed = verbs.add_parser("list", parents=[common], help="the newest first")
     listed.add_argument("--kind")
-    listed.add_argument("--limit", type=int, default=20, metavar="N")
+    add_limit(listed, 20)
     listed.set_defaults(run=list_operations)
     show = verbs.add_parser("show", parents=[common], help="one, and what was refused or failed")
     undo = verbs.add_parser("undo", parents=[common], help="put back what it did", epilog=EPILOG)
@@ -78,6 +79,9 @@ def apply(client: Client, given: argparse.Namespace, preview: dict[str, Any]) ->
     ask(f"{preview['kind'].replace('_', ' ')} {preview['allowed']:,} instances?", given.yes)
     record = client.post("operations/", {"token": preview["token"], "reason": given.reason})
     follow(client, given, record)
+    asked = len(set(getattr(given, "instance", ())))
+    if preview["total"] < asked:
+        raise Stop(f"{asked - preview['total']} of the {asked} instances were left out.", FAILED)
 
 
 def overview(preview: dict[str, Any]) -> list[str]:
@@ -85,7 +89,6 @@ def overview(preview: dict[str, Any]) -> list[str]:
     lines = [
         f"{preview['kind']}: {preview['total']:,} instances, {preview['allowed']:,} allowed, {preview['refused']:,} refused"
     ]
-    lines += [f"left out, {row['count']:,}: {row['why']}" for row in summary.get("left_out", ())]
     for refusal in summary.get("refusals", ()):
         lines.append(f"refused, {refusal['count']:,}: {refusal['why']}")
         lines += [f"  #{one['id']} {one['name']} {one['data_time']}" for one in refusal["examples"][:3]]
@@ -121,7 +124,7 @@ def _show_bad(client: Client, record: dict[str, Any]) -> None:
 
 
 def list_operations(client: Client, given: argparse.Namespace) -> None:
-    show_rows(client.rows("operations/", given.limit, kind=given.kind), COLUMNS, given)
+    show_list(client, "operations/", COLUMNS, given, kind=given.kind)
 
 
 def show_operation(client: Client, given: argparse.Namespace) -> None:

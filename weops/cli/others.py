@@ -8,6 +8,7 @@ from typing import Any
 
 from weops.cli import operations
 from weops.cli.client import FAILED, USAGE, Client, Stop, ask, id_of, save
+from weops.cli.lists import add_limit, show_list
 from weops.cli.output import line, show_json, show_row, show_rows
 
 TASK_COLUMNS = (
@@ -45,8 +46,9 @@ def add_tasks(nouns: Any, common: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     listed = verbs.add_parser("list", parents=[common], help="tasks by name")
     listed.add_argument("--name", metavar="PART")
+    listed.add_argument("--project", metavar="PROJECT", help="NAME or id")
     listed.add_argument("--status", choices=["scheduling", "paused", "offline"])
-    listed.add_argument("--limit", type=int, default=50, metavar="N")
+    add_limit(listed, 50)
     listed.set_defaults(run=list_tasks)
     show = verbs.add_parser("show", parents=[common], help="one task with its code and what it waits for")
     show.add_argument("task", type=int, metavar="ID")
@@ -71,8 +73,10 @@ def add_tasks(nouns: Any, common: argparse.ArgumentParser) -> None:
 
 
 def list_tasks(client: Client, given: argparse.Namespace) -> None:
-    query = {"name__icontains": given.name, "status": given.status}
-    show_rows(client.rows("tasks/", given.limit, **query), TASK_COLUMNS, given)
+    query = {"q": given.name, "status": given.status}
+    if given.project:
+        query["project"] = id_of(client, "projects/", given.project)
+    show_list(client, "tasks/", TASK_COLUMNS, given, **query)
 
 
 def show_task(client: Client, given: argparse.Namespace) -> None:
@@ -98,7 +102,10 @@ def run_task(client: Client, given: argparse.Namespace) -> None:
     body: dict[str, Any] = {"reason": given.reason, "parameters": {name: value for name, _, value in pairs}}
     if given.data_time:
         body["data_time"] = given.data_time
-    show_row(client.post(f"tasks/{given.task}/run/", body), given)
+    begun = client.post(f"tasks/{given.task}/run/", body)
+    # Its number is what `instances show` and `instances log` take.
+    made = list(client.rows(f"operations/{begun['operation']}/outcomes/", 1))
+    show_row({"instance": made[0]["instance"] if made else None, **begun}, given)
 
 
 # Backfill plans
@@ -119,18 +126,19 @@ def add_backfill(nouns: Any, common: argparse.ArgumentParser) -> None:
     operations.add_choices(create)
     create.set_defaults(run=create_plan)
     listed = verbs.add_parser("list", parents=[common], help="the newest first")
-    listed.add_argument("--limit", type=int, default=20, metavar="N")
+    add_limit(listed, 20)
     listed.set_defaults(run=list_plans)
-    for name, run in (
-        ("show", show_plan),
-        ("wait", wait_for_plan),
-        ("pause", steer_plan),
-        ("resume", steer_plan),
-        ("stop", steer_plan),
+    for name, run, words in (
+        ("show", show_plan, "one, and how far it is"),
+        ("wait", wait_for_plan, "until it is over; exit code 1 unless all succeeded"),
+        ("pause", steer_plan, "begin no more of its runs"),
+        ("resume", steer_plan, "go on with a paused one"),
+        ("stop", steer_plan, "begin no more for good; what runs goes on"),
     ):
-        one = verbs.add_parser(name, parents=[common])
+        one = verbs.add_parser(name, parents=[common], help=words)
         one.add_argument("plan", type=int, metavar="ID")
-        one.add_argument("--reason", default="", metavar="TEXT")
+        if run is steer_plan:
+            one.add_argument("--reason", default="", metavar="TEXT", help="is kept on record")
         one.set_defaults(run=run)
 
 
@@ -158,7 +166,7 @@ def create_plan(client: Client, given: argparse.Namespace) -> None:
 
 
 def list_plans(client: Client, given: argparse.Namespace) -> None:
-    show_rows(client.rows("backfills/", given.limit), PLAN_COLUMNS, given)
+    show_list(client, "backfills/", PLAN_COLUMNS, given)
 
 
 def show_plan(client: Client, given: argparse.Namespace) -> None:

@@ -2,11 +2,15 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 WIDEST = 60
+# What says why something was refused is of no use in part.
+WHOLE = ("message",)
+_FRACTION = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+")
 
 
 def clean(text: Any) -> str:
@@ -31,7 +35,7 @@ def show_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], given: 
         for row in rows:
             sys.stdout.write(json.dumps(row) + "\n")
         return
-    cells = [[_short(row.get(name)) for name in columns] for row in rows]
+    cells = [[_cell(name, row.get(name)) for name in columns] for row in rows]
     heads = [name.replace("_", " ").upper() for name in columns]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     for one in [heads, *cells]:
@@ -39,13 +43,14 @@ def show_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], given: 
         sys.stdout.write(text + "\n")
 
 
-def _short(value: Any) -> str:
-    text = "-" if value in (None, "") else clean(value)
-    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
+def _cell(name: str, value: Any) -> str:
+    """In one line of bounded length; times to the second."""
+    text = "-" if value in (None, "") else _FRACTION.sub(r"\1", clean(value))
+    return text if len(text) <= WIDEST or name in WHOLE else f"{text[: WIDEST - 1]}…"
 
 
 def show_row(row: Mapping[str, Any], given: argparse.Namespace, names: Sequence[str] = ()) -> None:
-    """`names` first; nothing that is empty."""
+    """`names` first; nothing that is empty. Texts of several lines, such as code, keep them."""
     if given.json:
         show_json(row)
         return
@@ -53,6 +58,10 @@ def show_row(row: Mapping[str, Any], given: argparse.Namespace, names: Sequence[
     for name in dict.fromkeys([*names, *row]):
         value = row.get(name)
         if value in (None, "", [], {}):
+            continue
+        if isinstance(value, str) and "\n" in value.strip():
+            lines = "".join(f"  {clean(one)}\n" for one in value.rstrip().split("\n"))
+            sys.stdout.write(f"{name}\n{lines}")
             continue
         text = json.dumps(value) if isinstance(value, dict | list) else clean(value)
         sys.stdout.write(f"{name.ljust(width)}  {text}\n")

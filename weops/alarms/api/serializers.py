@@ -8,7 +8,7 @@ from weops.alarms.groups import MOST_GROUPS, MOST_QUIET, MOST_RECEIVERS
 from weops.alarms.kinds import ChannelKind, Kind, Level, LimitKind, Measure, ObjectKind, Receivers, Trigger
 from weops.alarms.models import Channel, Message, Rule
 from weops.alarms.rules import MOST_LIMITS, MOST_OBJECTS
-from weops.api.fields import LARGEST, RowSerializer, name_of
+from weops.api.fields import LARGEST, Choice, RowSerializer, name_of
 from weops.api.views import refuse_unknown
 from weops.projects import access
 from weops.projects.access import Right
@@ -30,8 +30,8 @@ def _ids(most: int, **kwargs: Any) -> serializers.ListField:
 class LimitSerializer(Exact):
     """One meaning of late. What does not count for its kind is left out when it is read."""
 
-    kind = serializers.ChoiceField(LimitKind.values)
-    measure = serializers.ChoiceField(Measure.values, required=False)
+    kind = Choice(LimitKind.values)
+    measure = Choice(Measure.values, required=False)
     minutes = serializers.IntegerField(
         required=False, min_value=1, max_value=44_640, help_text="Of a fixed running or waiting time."
     )
@@ -61,7 +61,7 @@ class QuietSerializer(Exact):
 class GroupSerializer(Exact):
     """Whom to tell, and when."""
 
-    receivers = serializers.ChoiceField(Receivers.values, required=False)
+    receivers = Choice(Receivers.values, required=False)
     people = _ids(MOST_RECEIVERS, required=False, help_text="Ids of members of the project.")
     emails = serializers.ListField(
         child=serializers.EmailField(),
@@ -85,16 +85,14 @@ class GroupSerializer(Exact):
 
 class RuleSerializer(RowSerializer):
     project_name = name_of("project.name")
-    level = serializers.ChoiceField(
-        Level.values, required=False, help_text="1 normal, 2 important, 3 urgent."
-    )
-    object_kind = serializers.ChoiceField(ObjectKind.values)
+    level = Choice(Level.values, required=False, help_text="1 normal, 2 important, 3 urgent.")
+    object_kind = Choice(ObjectKind.values)
     object_ids = _ids(
         MOST_OBJECTS, help_text="Of tasks or workflows of the project; of a rule on the project itself, none."
     )
-    kinds = serializers.ListField(child=serializers.ChoiceField(Kind.values), allow_empty=False)
-    trigger = serializers.ChoiceField(Trigger.values, required=False)
-    rerun_trigger = serializers.ChoiceField(Trigger.values, required=False)
+    kinds = serializers.ListField(child=Choice(Kind.values), allow_empty=False)
+    trigger = Choice(Trigger.values, required=False)
+    rerun_trigger = Choice(Trigger.values, required=False)
     limits = LimitSerializer(many=True, required=False, max_length=MOST_LIMITS)
     groups = GroupSerializer(many=True, source="told", max_length=MOST_GROUPS)
     creator_name = name_of("creator.username")
@@ -125,7 +123,7 @@ class RuleSerializer(RowSerializer):
 
 class ChannelSerializer(RowSerializer):
     project_name = name_of("project.name")
-    kind = serializers.ChoiceField(ChannelKind.values)
+    kind = Choice(ChannelKind.values)
     address = serializers.CharField(
         write_only=True, required=False, max_length=2000, help_text="Goes in and never comes out."
     )

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
+from weops.api.filtersets import ByColumn, PartOfName
 from weops.api.views import Defined, Rows
 from weops.console.folders import folder_paths
 from weops.projects import access, definitions
@@ -14,6 +15,14 @@ from weops.projects.choices import visible_calendars
 from weops.projects.models import Calendar, DataSource, Folder, Member, Project, ResourceGroup, Secret
 
 
+class ProjectFilters(ByColumn):
+    q = PartOfName()
+
+    class Meta:
+        model = Project
+        fields = ("name", "enabled")
+
+
 class Projects(Defined):
     """Projects that you are a member of. Only superusers make and delete them."""
 
@@ -21,7 +30,7 @@ class Projects(Defined):
     serializer_class = serializers.ProjectSerializer
     rules = definitions.PROJECTS
     project_path = "pk"
-    filterset_fields = {"name": ["exact", "icontains"], "enabled": ["exact"]}
+    filterset_class = ProjectFilters
 
 
 class Members(Defined):
