@@ -11,7 +11,12 @@ from instances.insight import versions
 from instances.models import TaskVersion
 from instances.task_operations import barred
 from instances.trial_run import TrialRun
+from weops.console.changelist import LeanChangeList
 from weops.console.scoped import ReadOnlyAdmin, signed_in
+
+
+class VersionChangeList(LeanChangeList):
+    unread = ("code", "parameters", "definition", "task__code")
 
 
 @admin.register(TaskVersion)
@@ -26,6 +31,9 @@ class TaskVersionAdmin(ReadOnlyAdmin):
     fields = (("task", "number"), ("created_by", "created_at"), "note")
     readonly_fields = ("task", "number", "created_by", "created_at", "note")
     ordering = ("-id",)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[VersionChangeList]:
+        return VersionChangeList
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

@@ -116,6 +116,7 @@ class Tasks(Defined):
     def rows(self) -> Any:
         rows = super().rows()
         if self.action == "list":
+            rows = rows.defer(*(f"current_version__{name}" for name in ("code", "parameters", "definition")))
             return rows if "code" in (self._wanted() or ()) else rows.defer("code")
         waits = Prefetch(
             "dependencies", Dependency.objects.select_related("upstream__workflow").order_by("id")

@@ -27,6 +27,17 @@ class CappedChangeList(ChangeList):
         self.full_result_count = self.result_count
 
 
+class LeanChangeList(ChangeList):
+    """A list that does not read `unread`: long columns of its rows, or of rows beside them, that it does not show."""
+
+    unread: tuple[str, ...] = ()
+    queryset: QuerySet[Any]
+
+    def get_results(self, request: HttpRequest) -> None:
+        self.queryset = self.queryset.defer(*self.unread)
+        super().get_results(request)
+
+
 class FilteredChangeList(CappedChangeList):
     """A list with a filter bar of its own (`filter_form`), newest first, that gives up on queries that take too long.
 
