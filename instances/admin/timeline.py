@@ -62,13 +62,18 @@ class ScopeForm(forms.Form):
 
 
 def _offer(form: forms.Form, request: HttpRequest) -> None:
-    for name, rows in (
-        ("project", access.projects_with(request.user, Right.VIEW)),
-        ("workflow", access.within(Workflow.objects.order_by("name"), request.user, "project_id")),
+    for name, rows, every in (
+        ("project", access.projects_with(request.user, Right.VIEW), _("All projects")),
+        (
+            "workflow",
+            access.within(Workflow.objects.order_by("name"), request.user, "project_id"),
+            _("All workflows"),
+        ),
     ):
         field = form.fields.get(name)
         if isinstance(field, forms.ModelChoiceField):
             field.queryset = rows
+            field.empty_label = every
 
 
 def _page(request: HttpRequest) -> int:
@@ -261,6 +266,7 @@ def grid_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
         "rows": [_grid_row(task, cells, found) for task, cells in found.rows],
         "legend": _legend(found),
         "zone": zone,
+        "span": _days(found, zone),
         "earlier": _earlier(request, found),
         "latest": _without(request, "before") if request.GET.get("before") else "",
         "pages": _pages(request, _page(request), found.pages),
@@ -286,6 +292,14 @@ def _head(time: dt.datetime, zone: str) -> dict[str, str]:
     """Its date and its time of day, as far as that is not midnight."""
     text = plain_time(time, zone)
     return {"full": text, "date": text[5:10], "time": text[11:16] if text[11:16] != "00:00" else ""}
+
+
+def _days(found: Grid, zone: str) -> str:
+    """The days of the first and the last column, with their years, which the heads of columns leave out."""
+    if not found.times:
+        return ""
+    first, last = (plain_time(time, zone)[:10] for time in (found.times[0], found.times[-1]))
+    return first if first == last else f"{first} – {last}"
 
 
 def _grid_row(task: Task, cells: list[Cell | None], found: Grid) -> GridRow:
