@@ -36,6 +36,7 @@ from instances.admin.overlays import acknowledged_badge, frozen_badge
 from instances.admin.traversals import Panel, panel
 from instances.admin.why import ShownCause, of_page
 from instances.engine import logs
+from instances.engine.diagnosis import line_of_code
 from instances.engine.errors import Error, explain
 from instances.engine.states import ACTIVE, FINAL, WAITING, ExecutionState, State
 from instances.insight.shown import Shown, shown
@@ -170,6 +171,21 @@ class Page:
     @property
     def error(self) -> Error | None:
         return explain(self.instance.error_code)
+
+    @property
+    def may_edit(self) -> bool:
+        """Whether there is code, which the user may change."""
+        rights = access.rights(self.user, self.instance.project_id)
+        return bool(self.instance.task.code) and Right.AUTHOR in rights
+
+    @property
+    def code_line(self) -> int | None:
+        """The line of the code as it is now at which the instance failed; None if not known, or if the code may have
+        changed since."""
+        ran = self.executions_found[0].version_id if self.executions_found else None
+        if ran != self.instance.task.current_version_id:
+            return None
+        return line_of_code(self.instance.error_message)
 
     @property
     def times(self) -> list[tuple[str, SafeString]]:

@@ -77,6 +77,7 @@ def lineage_page(request: HttpRequest, instance: Instance, context: dict[str, An
     context |= {
         "title": _("Lineage of %(name)s") % {"name": instance.task.name},
         "instance": instance,
+        "original": instance,
         "data_time": stamp(instance.data_time, instance.task.timezone, named=True),
         "mode": "list" if listed else "graph",
         "layers": layers_of(request),

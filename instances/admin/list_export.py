@@ -35,7 +35,7 @@ def download(request: HttpRequest, visible: QuerySet[Instance]) -> HttpResponseB
     asked = exports.kept_words(form.in_words)
     if request.POST.get("generated") == "before_today":
         rows = rows.filter(created_at__lt=columns.midnight(timezone.localtime()))
-        asked["generated"] = "before 00:00 today"
+        asked["generated"] = f"before 00:00 today, {zone_name()}"
     user = signed_in(request)
     keys = columns.KEYS
     if request.POST.get("columns") == "mine":

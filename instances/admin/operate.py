@@ -174,6 +174,7 @@ class Page:
         context = {
             **self.model_admin.admin_site.each_context(self.request),
             "opts": self.model_admin.opts,
+            "original": self.choice.only,
             "title": self.kind.title,
             "kind": self.kind,
             "choice": self.choice,

@@ -7,13 +7,15 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
+from instances.admin.looks import state_badge
 from instances.filters import InstanceFilter
 from instances.models import Instance
 from weops.console.filter_bar import ZONE
 from weops.console.paging import COUNT_CAP, capped_count
-from weops.console.present import capped
+from weops.console.present import capped, stamp
 
 MOST_IDS = 1_000
 
@@ -57,6 +59,18 @@ class Choice:
         if len(self.ids) != 1:
             return None
         return self.rows.select_related("task", "project", "owner").first()
+
+    @property
+    def data_time(self) -> SafeString:
+        """Of `only`: the name of a task alone does not say which day is meant."""
+        assert self.only is not None
+        return stamp(self.only.data_time, self.only.task.timezone, named=True)
+
+    @property
+    def state(self) -> SafeString:
+        """Of `only`."""
+        assert self.only is not None
+        return state_badge(self.only.state, self.only.error_code)
 
     @property
     def list_address(self) -> str:

@@ -109,7 +109,7 @@ def _duration(duration: Mapping[str, Any]) -> str:
     if not duration.get("instances_known"):
         return ""
     return gettext("%(time)s of runs together, judged by the last ones.") % {
-        "time": span(dt.timedelta(seconds=round(duration["work_seconds"])))
+        "time": span(dt.timedelta(seconds=duration["work_seconds"]))
     }
 
 

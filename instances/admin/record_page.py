@@ -18,6 +18,7 @@ from instances import operations
 from instances.admin.looks import OPERATION_LOOKS, state_badge
 from instances.admin.operate_words import option_words
 from instances.engine.secrets import masked
+from instances.engine.states import FINAL, State
 from instances.insight.shown import hide_options
 from instances.insight.workers import alive_workers
 from instances.kinds import Kind, look_up
@@ -66,8 +67,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Line:
-    """The outcome on one instance. `after` is empty if its state is as `before`; `changes` are its columns before and
-    after, as (name, before, after)."""
+    """The outcome on one instance. `after` is empty if its state is as `before`; `now` is its present state, which goes on
+    by itself if it `moves`; `changes` are its columns before and after, as (name, before, after)."""
 
     item: OperationItem
     name: str
@@ -76,6 +77,8 @@ class Line:
     badge: SafeString
     before: SafeString
     after: SafeString
+    now: SafeString
+    moves: bool
     changes: list[tuple[str, str, str]]
 
 
@@ -88,6 +91,11 @@ class Outcomes:
     tabs: list[tuple[str, str, int, bool]]
     first: str
     following: str
+
+    @property
+    def live(self) -> bool:
+        """Something that it was done to will change by itself."""
+        return any(line.moves for line in self.lines)
 
 
 @dataclass(frozen=True)
@@ -229,9 +237,11 @@ def _address(parameters: dict[str, Any]) -> str:
 
 
 def named_instances(ids: list[int]) -> dict[int, Instance]:
-    """{id: instance with the name and zone of its task, and its project's name}, in one query."""
+    """{id: instance with its state, the name and zone of its task, and its project's name}, in one query."""
     rows = Instance.objects.filter(pk__in=ids).select_related("task", "project")
-    found: QuerySet[Instance] = rows.only("data_time", "task__name", "task__timezone", "project__name")
+    found: QuerySet[Instance] = rows.only(
+        "data_time", "state", "error_code", "task__name", "task__timezone", "project__name"
+    )
     return {row.pk: row for row in found}
 
 
@@ -250,6 +260,10 @@ def _line(item: OperationItem, instance: Instance | None, mask: Masker) -> Line:
         badge=badge(OPERATION_LOOKS, item.outcome),
         before=state_badge(item.from_state) if item.from_state else SafeString(""),
         after=state_badge(item.to_state) if item.to_state not in ("", item.from_state) else SafeString(""),
+        now=state_badge(instance.state, instance.error_code) if instance else SafeString(""),
+        moves=instance is not None
+        and item.outcome == ItemOutcome.DONE
+        and State(instance.state) not in FINAL,
         changes=changes(masked(item.before, mask), masked(item.after, mask)),
     )
 

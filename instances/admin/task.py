@@ -21,7 +21,16 @@ from django.views.decorators.http import require_http_methods
 
 from events.admin.inlines import EmitterInline, ListenerInline
 from instances import definitions
-from instances.admin import setting_fields, task_inner, task_run, task_steps, task_test, task_versions, waits
+from instances.admin import (
+    rerun_offer,
+    setting_fields,
+    task_inner,
+    task_run,
+    task_steps,
+    task_test,
+    task_versions,
+    waits,
+)
 from instances.admin.dependency_inline import DependencyInline
 from instances.admin.looks import TASK_LOOKS, source_of, type_cell
 from instances.admin.task_form import TaskForm
@@ -37,12 +46,17 @@ from instances.runners import registry
 from instances.task_definitions import TASKS
 from instances.task_operations import barred
 from instances.trial_run import TrialRun
+from weops.console.changelist import LeanChangeList
 from weops.console.present import NOTHING, badge, stamp
 from weops.console.scoped import ScopedAdmin, signed_in
 from weops.projects.access import Right
 
 NEXT_RUNS = 5
 SHOWN_VERSIONS = 5
+
+
+class TaskChangeList(LeanChangeList):
+    unread = ("code", *(f"current_version__{name}" for name in ("code", "parameters", "definition")))
 
 
 @admin.register(Task)
@@ -152,6 +166,9 @@ class TaskAdmin(ScopedAdmin):
     )
 
     # The list
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[TaskChangeList]:
+        return TaskChangeList
 
     @admin.display(description=_("Status"))
     def status_cell(self, task: Task) -> SafeString:
@@ -328,6 +345,7 @@ class TaskAdmin(ScopedAdmin):
             messages.info(
                 request, gettext("Submitted: version %(number)s is scheduled.") % {"number": version.number}
             )
+            rerun_offer.offer(request, task)
             return
         messages.info(
             request,

@@ -115,6 +115,7 @@ RULES: Final[tuple[Rule, ...]] = (
 
 _TRACEBACK: Final = "Traceback (most recent call last):"
 # The file that a task's code is written to; frames of libraries say nothing about the code.
+_LINE_SAID: Final = re.compile(r"\(line ([0-9]{1,6}) of the code; ")
 _FRAME: Final = re.compile(r'File "[^"]*/task\.py", line ([0-9]+)')
 _NOT_FOUND: Final = re.compile(r"(?:line ([0-9]+): )?([^\s:]+): command not found")
 
@@ -166,6 +167,12 @@ def _place(tail: str) -> str:
     """The line of the code that the last traceback comes from, "" if there is none."""
     numbers = _FRAME.findall(tail[tail.rfind(_TRACEBACK) :]) if _TRACEBACK in tail else []
     return numbers[-1] if numbers else ""
+
+
+def line_of_code(message: str) -> int | None:
+    """The line of the code that `message`, made by `diagnose`, names."""
+    found = _LINE_SAID.search(message)
+    return int(found[1]) if found else None
 
 
 def _with_command(lines: list[str], message: str) -> str:

@@ -31,8 +31,10 @@ from weops.console.exports import defused
 LIST = reverse("admin:instances_operationrecord_changelist")
 
 
-def make_record(instances: list[Instance], operator: User | None = None, **columns: Any) -> OperationRecord:
-    """A finished rerun of `instances`, all done; `columns` are those of the record."""
+def make_record(
+    instances: list[Instance], operator: User | None = None, *, outcome: str = "done", **columns: Any
+) -> OperationRecord:
+    """A finished rerun of `instances` with that outcome; `columns` are those of the record."""
     record = OperationRecord.objects.create(
         **{
             "kind": "rerun",
@@ -52,7 +54,7 @@ def make_record(instances: list[Instance], operator: User | None = None, **colum
             instance_id=one.pk,
             from_state="failed",
             to_state="wait_run",
-            outcome="done",
+            outcome=outcome,
             before={"state": "failed", "life_round": 0, "error_code": "EXIT_NONZERO"},
             after={"state": "wait_run", "life_round": 1, "error_code": ""},
         )

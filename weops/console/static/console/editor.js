@@ -60,6 +60,15 @@ document.addEventListener("DOMContentLoaded", () => {
     input.setAttribute("aria-describedby", [hint.id, area.getAttribute("aria-describedby")].filter(Boolean).join(" "));
     document.querySelector(`label[for="${area.id}"]`)?.addEventListener("click", (event) => { event.preventDefault(); editor.focus(); });
 
+    // #code-7 leads to a line of the code. The form would be sent to the same place, and come back below what it answers.
+    const wanted = area.name === "code" && /^#code(?:-(\d{1,6}))?$/.exec(window.location.hash);
+    if (wanted) {
+      window.history.replaceState(null, "", window.location.pathname + window.location.search);
+      editor.gotoLine(Number(wanted[1] ?? 1), 0, false);
+      // Other scripts still hide fields above it.
+      window.addEventListener("load", () => { editor.focus(); frame.scrollIntoView({ block: "center" }); });
+    }
+
     // Tab indents; after Escape the next Tab moves on, so that nobody is caught.
     let leaving = false;
     function leave(now) {
