@@ -7,6 +7,7 @@ reversed.
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -15,32 +16,37 @@ from urllib.parse import quote, quote_plus
 MASK = b"***"
 MIN_SECRET = 4  # masking shorter values would riddle every log with stars
 _MIN_DERIVED = 8  # lines and base64 pieces shorter than this match by chance
-_WRAPS_FROM = 60  # base64 tools break lines at 64 or 76 characters
 _PERCENT = re.compile("%[0-9A-F]{2}")
 _LINE_END = b"(?:\\r?\\n)?"
-_HEAD = 24  # characters of a long base64 form that the pattern looks for; the rest is compared line by line
+_KEY = 4  # bytes that needles are found by; none is shorter
+_HEAD = 8  # bytes that the pattern looks for, so that it rarely stops in vain
 _ONE_LINE = re.compile(rb"[^\r\n]+")
+_LINE_ENDS = b"\r\n"
+# What bash escapes in a word that it prints for being read again.
+_SHELL = re.compile(r"([^\w%+,./:=@-])")
+# How quotes look in HTML and XML: as they are, and as Python, Django, Go and XML libraries write them.
+_QUOTES = (
+    ('"', "'"),
+    ("&quot;", "'"),
+    ("&quot;", "&#x27;"),
+    ("&quot;", "&#39;"),
+    ("&#34;", "&#39;"),
+    ("&quot;", "&apos;"),
+)
 
 
 class Masker:
-    """Finds the given secrets, their percent-, JSON- and hex-escaped forms, the lines of multi-line ones, and
-    their base64 forms at any alignment (so also inside `user:secret`), long ones broken into lines too."""
+    """Finds the given secrets, their percent-, JSON-, HTML-, Python- and shell-escaped and their hex forms, the lines of
+    multi-line ones, and their base64 forms at any alignment (so also inside `user:secret`), broken into lines too."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         secrets = list(secrets)
-        needles = {form for secret in secrets for form in _forms(secret)}
-        self._needles = sorted(needles, key=lambda needle: (-len(needle), needle))
-        encoded = {form for secret in secrets for form in _long_base64(secret)}
-        self._wrapped = sorted(encoded, key=lambda needle: (-len(needle), needle))
-        self._longest_wrapped = max(map(len, self._wrapped), default=0)
-        patterns = [
-            _wrappable(needle[:_HEAD]) if needle in encoded else re.escape(needle) for needle in self._needles
-        ]
-        whole = [re.escape(needle) for needle in self._needles if needle not in encoded]
-        self._heads = {needle[:_HEAD] for needle in encoded}
+        plain = _Needles(form for secret in secrets for form in _forms(secret))
+        encoded = _Needles(form for secret in secrets for form in _encoded(secret))
+        self._plain, self._encoded = plain, encoded
+        patterns = [re.escape(head) for head in plain.heads] + [_wrappable(head) for head in encoded.heads]
         # No groups: they cost it the quick search for a first character.
         self._pattern = re.compile(b"|".join(patterns)) if patterns else None
-        self._whole = re.compile(b"|".join(whole)) if whole else None
         self._pending = b""
 
     def mask(self, data: bytes) -> bytes:
@@ -81,15 +87,24 @@ class Masker:
         """(start, end) of the secrets in it, the leftmost first, of those that begin together the longest."""
         position = 0
         while self._pattern and (match := self._pattern.search(data, position)):
-            start, end = match.span()
-            if match[0].translate(None, b"\r\n") in self._heads:
-                # Only the head of a long form is known to be there.
-                end = max((_wrapped_end(needle, data, start) for needle in self._wrapped), default=-1)
-                if end < 0 and self._whole and (whole := self._whole.match(data, start)):
-                    end = whole.end()
+            start = match.start()
+            end = self._end(data, start)
             if end > start:
                 yield start, end
             position = max(end, start + 1)
+
+    def _end(self, data: bytes, start: int) -> int:
+        """Where the longest secret that begins at `start` ends; -1 if only the head of one stands there."""
+        end = -1
+        for needle in self._plain.by_key.get(data[start : start + _KEY], ()):
+            if data.startswith(needle, start):
+                end = start + len(needle)
+                break
+        if self._encoded.by_key:
+            key = data[start : start + 3 * _KEY].translate(None, _LINE_ENDS)[:_KEY]
+            for needle in self._encoded.by_key.get(key, ()):
+                end = max(end, _wrapped_end(needle, data, start))
+        return end
 
     def take_pending(self) -> bytes:
         """What is held back, raw, for a caller that goes on by other means."""
@@ -109,7 +124,7 @@ class Masker:
     def cut_start(self, data: bytes) -> bytes:
         """`data` begins somewhere in a stream: drops what may be the end of a secret that began before."""
         longest = 0
-        for needle in self._needles:
+        for needle in (*self._plain.all, *self._encoded.all):
             for position in _occurrences(needle, data[:1]):
                 if position and data.startswith(needle[position:]):
                     longest = max(longest, len(needle) - position)
@@ -118,31 +133,49 @@ class Masker:
 
     def _partial_end(self, data: bytes) -> int:
         """Length of the longest end of `data` that is a proper start of a secret."""
-        longest = 0
-        for needle in self._needles:
-            if len(needle) - 1 <= longest:
-                break  # sorted by length: no later one can do better
-            tail = data[-(len(needle) - 1) :]
-            for position in _occurrences(tail, needle[:1]):
-                if needle.startswith(tail[position:]):
-                    longest = max(longest, len(tail) - position)
-                    break
-        return max(longest, self._partial_wrapped(data)) if self._wrapped else longest
+        longest = self._plain.partial(data[1 - self._plain.longest :]) if self._plain.longest > 1 else 0
+        return max(longest, self._partial_wrapped(data)) if self._encoded.longest else longest
 
     def _partial_wrapped(self, data: bytes) -> int:
         """The same for base64 that may be broken into lines."""
-        tail = data[-2 * self._longest_wrapped :]
-        places = [place for place, byte in enumerate(tail) if byte not in b"\r\n"]
-        compact = bytes(tail[place] for place in places)
-        longest = 0
-        for needle in self._wrapped:
-            end = compact[-(len(needle) - 1) :]
-            for position in _occurrences(end, needle[:1]):
-                if needle.startswith(end[position:]):
-                    begins = places[len(compact) - len(end) + position]
-                    longest = max(longest, len(tail) - begins)
-                    break
-        return longest
+        tail = data[-2 * self._encoded.longest :]
+        compact = tail.translate(None, _LINE_ENDS)[1 - self._encoded.longest :]
+        found = self._encoded.partial(compact)
+        ends_line = tail.endswith(b"\n")
+        if not found or (ends_line and found < _KEY):
+            # A character or two at the end of a line say nothing, and whoever follows the log wants to see the line.
+            return 0
+        begins = len(tail)
+        while found:
+            begins -= 1
+            found -= tail[begins] not in _LINE_ENDS
+        return len(tail) - begins
+
+
+class _Needles:
+    """What is looked for: `all` of it, the longest first; the same by its first bytes; the `heads` a pattern needs."""
+
+    def __init__(self, needles: Iterable[bytes]) -> None:
+        self.all = sorted(set(needles), key=lambda needle: (-len(needle), needle))
+        self.longest = len(self.all[0]) if self.all else 0
+        self.by_key: dict[bytes, list[bytes]] = {}
+        for needle in self.all:
+            self.by_key.setdefault(needle[:_KEY], []).append(needle)
+        self.heads = sorted({needle[:_HEAD] for needle in self.all})
+        self._keys = re.compile(b"|".join(map(re.escape, self.by_key)))
+        self._starts = {needle[:length] for needle in self.all for length in range(1, _KEY)}
+
+    def partial(self, tail: bytes) -> int:
+        """Length of the longest end of `tail` that is a proper start of one; `tail` is shorter than the longest."""
+        position = 0
+        while match := self._keys.search(tail, position):
+            rest = tail[match.start() :]
+            if any(len(rest) < len(needle) and needle.startswith(rest) for needle in self.by_key[match[0]]):
+                return len(rest)
+            position = match.start() + 1
+        return next(
+            (length for length in range(min(_KEY - 1, len(tail)), 0, -1) if tail[-length:] in self._starts), 0
+        )
 
 
 def _occurrences(data: bytes, byte: bytes) -> Iterator[int]:
@@ -153,34 +186,47 @@ def _occurrences(data: bytes, byte: bytes) -> Iterator[int]:
 
 
 def _forms(secret: str) -> Iterator[bytes]:
+    """The secret as it is, and escaped as programs print it."""
     raw = secret.encode("utf-8", "surrogateescape")
     if len(raw.strip()) < MIN_SECRET:
         return
     yield raw
-    percent = quote(raw, safe="")
-    yield percent.encode()
-    yield _PERCENT.sub(lambda found: found[0].lower(), percent).encode()
-    yield quote_plus(raw).encode()
+    # In an address, in a part of its path, as a browser's script does, in a form.
+    for percent in (quote(raw, safe=""), quote(raw), quote(raw, safe="!'()*"), quote_plus(raw)):
+        yield percent.encode()
+        yield _PERCENT.sub(lambda found: found[0].lower(), percent).encode()
     if len(raw) >= _MIN_DERIVED:
         yield raw.hex().encode()
         yield raw.hex().upper().encode()
-    yield json.dumps(secret)[1:-1].encode()
-    yield json.dumps(secret, ensure_ascii=False)[1:-1].encode("utf-8", "surrogateescape")
+    yield repr(raw)[2:-1].encode()
+    plain = html.escape(secret, quote=False)
+    for text in (
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+        ascii(secret)[1:-1],
+        # `set -x` and `printf %q` of bash, and how Python quotes for a shell.
+        secret.replace("'", r"'\''"),
+        secret.replace("'", "'\"'\"'"),
+        _SHELL.sub(r"\\\1", secret),
+        *(plain.replace('"', double).replace("'", single) for double, single in _QUOTES),
+    ):
+        yield text.encode("utf-8", "surrogateescape")
     lines = [line.strip() for line in raw.splitlines()]
     if len(lines) > 1:
         yield from (line for line in lines if len(line) >= _MIN_DERIVED)
-    yield from _base64_forms(raw)
-    if raw.strip() != raw:
-        yield from _base64_forms(raw.strip())
 
 
-def _long_base64(secret: str) -> Iterator[bytes]:
+def _encoded(secret: str) -> Iterator[bytes]:
+    """Its base64 forms."""
     raw = secret.encode("utf-8", "surrogateescape")
     if len(raw.strip()) < MIN_SECRET:
         return
-    for form in (*_base64_forms(raw), *_base64_forms(raw.strip())):
-        if len(form) > _WRAPS_FROM:
+    # `echo` adds a line end.
+    for text in {raw, raw.strip(), raw.strip() + b"\n"}:
+        for form in _base64_forms(text):
             yield form
+            yield form.replace(b"+", b"-").replace(b"/", b"_")
 
 
 def _wrappable(needle: bytes) -> bytes:
@@ -205,12 +251,11 @@ def _wrapped_end(needle: bytes, data: bytes, start: int) -> int:
 
 
 def _base64_forms(raw: bytes) -> Iterator[bytes]:
-    """The characters that depend on the secret alone, for each of the three places it may start at in a
-    group."""
+    """For each of the three places it may start at in a group: the characters that depend on the secret alone, and all of them
+    where the encoded text ends with the secret."""
     for shift, skip in ((0, 0), (1, 2), (2, 3)):
         encoded = base64.b64encode(b"\0" * shift + raw)
         whole = (shift + len(raw)) // 3 * 4  # the last, incomplete group depends on what follows
-        core = encoded[skip:whole]
-        if len(core) >= _MIN_DERIVED:
-            yield core
-            yield core.replace(b"+", b"-").replace(b"/", b"_")
+        for form in (encoded[skip:whole], encoded[skip:], encoded[skip:].rstrip(b"=")):
+            if len(form) >= _MIN_DERIVED:
+                yield form

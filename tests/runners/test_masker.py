@@ -1,8 +1,12 @@
 import base64
+import html
 import json
+import shlex
 from urllib.parse import quote, quote_plus
+from xml.sax import saxutils
 
 import pytest
+from django.utils.html import escape
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,12 +58,67 @@ def test_no_secret_survives_any_stream(secrets, texts):
         .replace("%C3%B6", "%c3%b6"),
         SECRET.encode().hex(),
         SECRET.encode().hex().upper(),
+        quote(SECRET),
+        ascii(SECRET),
+        repr(SECRET.encode()),
     ],
 )
 def test_forms(form):
     masked = Masker([SECRET]).mask_text(form)
     assert "***" in masked
     assert len(masked.replace("***", "")) <= len('{"password": ""}')
+
+
+QUOTED = """it's "50%" <b>&co/"""
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        html.escape(QUOTED),
+        html.escape(QUOTED, quote=False),
+        escape(QUOTED),
+        saxutils.escape(QUOTED, {'"': "&quot;", "'": "&apos;"}),
+        html.escape(QUOTED).replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
+        shlex.quote(QUOTED),
+        r"it\'s\ \"50%\"\ \<b\>\&co/",
+        repr(QUOTED),
+        quote(QUOTED, safe="!'()*"),
+    ],
+)
+def test_forms_of_one_with_quotes_and_brackets(form):
+    """In pages and XML, as bash's `set -x` and `printf %q` and Python show it, and as a browser's script escapes it."""
+    assert Masker([QUOTED]).mask_text(form).strip("'") == "***"
+
+
+@pytest.mark.parametrize("before", ["", "u:", "ab", "user:"])
+@pytest.mark.parametrize("ending", ["", "\n"])
+def test_base64_leaves_nothing_of_the_end(before, ending):
+    """`echo "$TOKEN" | base64` and HTTP's basic authentication: the last characters are the secret's, too."""
+    encoded = base64.b64encode(f"{before}{SECRET}{ending}".encode()).decode()
+    assert Masker([SECRET]).mask_text(encoded).endswith("***")
+    assert Masker([SECRET]).mask_text(encoded.rstrip("=")).endswith("***")
+
+
+@given(before=st.integers(0, 200), width=st.sampled_from([20, 64, 76]))
+def test_base64_in_lines_that_break_a_short_secret(before, width):
+    """The secret begins anywhere in a line."""
+    secret = "0123456789abcdef"
+    encoded = base64.b64encode(b"u" * before + secret.encode() + b"!!").decode()
+    text = "\n".join(encoded[n : n + width] for n in range(0, len(encoded), width))
+    masked = Masker([secret]).mask_text(text)
+    assert "***" in masked
+    left = base64.b64decode("".join(masked.partition("***")[0].split())[: before // 3 * 4])
+    assert left == b"u" * (before // 3 * 3)
+
+
+def test_the_end_of_a_line_is_not_held_back_for_a_character_or_two():
+    """Who follows a log sees its lines when they are there."""
+    encoded = base64.b64encode(SECRET.encode()).decode()
+    masker = Masker([SECRET])
+    assert masker.feed(f"{encoded[:3]}\n".encode()) == f"{encoded[:3]}\n".encode()
+    assert masker.feed(f"{encoded[:9]}\n".encode()) == b""
+    assert masker.feed(f"{encoded[9:]}\nnext\n".encode()) == b"***\nnext\n"
 
 
 def test_a_key_of_several_lines_is_masked_line_by_line():
