@@ -152,6 +152,27 @@ def test_code_version_parameters_and_surroundings(scene: SimpleNamespace) -> Non
     assert around["exit code"] == ("0", "3")
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "differs"),
+    [
+        ("worker1@a-3fa9c2", "worker1@a-0b1c2d", False),
+        ("worker1@a-3fa9c2", "worker2@a-0b1c2d", False),
+        ("worker1@a-3fa9c2", "worker1@b-3fa9c2", True),
+    ],
+)
+def test_a_worker_of_the_same_host_is_no_change(
+    scene: SimpleNamespace, then: str, now: str, differs: bool
+) -> None:
+    """The end of a worker's name is another after each start."""
+    Execution.objects.filter(pk=scene.before.pk).update(worker=then)
+    Execution.objects.filter(pk=scene.after.pk).update(worker=now)
+    found = compared(scene)
+    assert dict(found.summary)["worker"] is differs
+    around = {one.name: one for one in found.surroundings}
+    assert around["host"].changed is differs
+    assert around["worker"].after == now.rpartition("-")[0]
+
+
 def test_an_earlier_success_of_the_same_instance_comes_first(scene: SimpleNamespace) -> None:
     same = make_execution(scene.bad, "success", life_round=0, try_number=1, version=scene.before.version)
     again = make_execution(scene.bad, "failed", life_round=1, version=scene.before.version)

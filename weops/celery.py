@@ -6,7 +6,6 @@ A worker started without -Q serves the queue of every resource group; one with `
 
 import logging
 import os
-import secrets
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -24,7 +23,7 @@ from django.db import close_old_connections  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from instances import figures  # noqa: E402
-from instances.engine import generation, hints, maintenance, plans, traversals  # noqa: E402
+from instances.engine import generation, hints, maintenance, plans, traversals, worker_names  # noqa: E402
 from instances.engine.hints import Hint  # noqa: E402
 from instances.engine.host import host_of_settings  # noqa: E402
 from instances.engine.runtime import INSTANT_BATCH, Runtime  # noqa: E402
@@ -314,9 +313,8 @@ def _ready(sender: Any, **_: Any) -> None:
     _queues.consumer = sender
     if _queues.all_groups or _queues.groups:
         registry.configure(host_of_settings())
-        # A name of its own for each process: one that replaces a killed one must not renew that one's leases.
         _runtime = Runtime(
-            f"{sender.hostname}-{secrets.token_hex(3)}",
+            worker_names.unique(sender.hostname),
             sender.pool.limit,
             _queues.serves,
             _queues.discover,

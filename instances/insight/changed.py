@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
 from instances import operations
-from instances.engine import logs, secrets
+from instances.engine import logs, secrets, worker_names
 from instances.engine.parameters import ParameterError
 from instances.engine.snapshot import Rendered, rendered
 from instances.engine.states import LABELS, ExecutionState, InstanceType, State
@@ -105,7 +105,8 @@ class Changes:
             ("parameters", any(one.changed for one in self.parameters)),
             ("upstream", any(one.changed for one in self.upstream)),
             ("operations", bool(self.operations)),
-            ("worker", any(one.changed for one in self.surroundings if one.name in ("worker", "host"))),
+            # Two workers of one host are the same to a task.
+            ("worker", any(one.changed for one in self.surroundings if one.name == "host")),
             ("log", self.log is not None),
         ]
 
@@ -212,8 +213,9 @@ def _resolved(execution: Execution) -> dict[str, str]:
 def _surroundings(old: Execution, new: Execution) -> list[Value]:
     def of(one: Execution) -> dict[str, str]:
         return {
-            gettext_noop("worker"): one.worker,
-            gettext_noop("host"): one.worker.rpartition("@")[2] if "@" in one.worker else "",
+            # A worker that was restarted is the same one.
+            gettext_noop("worker"): worker_names.lasting(one.worker),
+            gettext_noop("host"): worker_names.host(one.worker),
             gettext_noop("resource group"): one.resource_group.name,
             gettext_noop("run type"): one.run_type.lower(),
             gettext_noop("data time"): _time(one.instance.data_time),
