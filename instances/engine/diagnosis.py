@@ -73,7 +73,7 @@ RULES: Final[tuple[Rule, ...]] = (
         r"Could not resolve host|Name or service not known|Temporary failure in name resolution|UnknownHostException"
         r"|could not translate host name|failed to resolve host|No address associated with hostname",
     ),
-    _rule("CONNECTION_REFUSED", r"Connection refused|ConnectionRefusedError"),
+    _rule("CONNECTION_REFUSED", r"Connection refused|ConnectionRefusedError|Couldn't connect to server"),
     _rule(
         "CONNECTION_TIMED_OUT",
         r"Connection timed out|connect timed out|ConnectTimeout\b|no connection within",

@@ -39,8 +39,17 @@ _ALL = (
     Error(
         "OUT_OF_MEMORY",
         _("The process was killed, most likely for want of memory."),
-        (_("The worker's host ran out of memory and the kernel chose this process."),),
-        _("Give the task less data at a time, or a worker with more memory."),
+        (
+            _(
+                "It met the memory limit of the task or of its resource group; the message says so, or MemoryError."
+            ),
+            _("The worker's host ran out of memory and the kernel chose this process."),
+            _("Somebody on the host, or the task itself, sent it SIGKILL."),
+        ),
+        _(
+            "Give the task less data at a time; else raise the limit of the task, or of its resource group, or give it a worker "
+            "with more memory."
+        ),
     ),
     Error(
         "RUN_TIMEOUT",
@@ -118,6 +127,18 @@ _ALL = (
         (_("No data source is chosen."), _("Its secret is empty, unreadable or of an unknown scheme.")),
         _("Choose a data source on the task's page, and write its URL anew if needed."),
         retryable=False,
+    ),
+    Error(
+        "MISSING_DRIVER",
+        _("The worker has no driver for the database of the data source."),
+        (
+            _("The driver is a Python package that was never installed where the worker runs."),
+            _("The scheme of the data source's URL is misspelt."),
+        ),
+        _(
+            "Install what the message names on every worker of the resource group and restart them; or correct the scheme of the "
+            "URL."
+        ),
     ),
     Error(
         "DATA_SOURCE_UNREACHABLE",

@@ -263,7 +263,8 @@ def _decided(claimed: Claimed, outcome: Outcome) -> Outcome:
 
 def _with_exit(ending: str, outcome: Outcome) -> str:
     if outcome.exit_code is not None:
-        return f"{ending} (exit code {outcome.exit_code})"
+        said = f"exit code {outcome.exit_code}"
+        return ending if said in outcome.message else f"{ending} ({said})"
     return f"{ending} (signal {outcome.signal})" if outcome.signal else ending
 
 

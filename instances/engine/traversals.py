@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from instances.engine import hints, lifecycle, traversal_rows
 from instances.engine.dispatch import follow
 from instances.engine.lifecycle import Touched
-from instances.engine.logs import appending
+from instances.engine.logs import appending, diagnosis
 from instances.engine.states import State
 from instances.engine.transactions import retried
 from instances.engine.traversal_spec import TraversalSpec
@@ -172,6 +172,8 @@ def _end(run: ForEachRun, parent: Instance, step: _Step) -> None:
         why = "The run timeout is over. " if run.stop_code else ""
         message = f"{why}{sums[0].upper()}{sums[1:]}."
     step.lines.append(f"the traversals are over: {sums}")
+    if code:
+        step.lines += [f"{code}: {message}", *diagnosis(code)]
     step.touched.add(lifecycle.end_delegated(run.execution_id, ok=ok, code=code, message=message))
     run.is_open = False
     run.ended_at = Now()

@@ -34,16 +34,35 @@ class _OutOfTime(Exception):
     pass
 
 
+class _Asked:
+    """The request that waits for its answer: what an error names."""
+
+    def __init__(self, method: str, url: httpx.URL) -> None:
+        self.method, self.url = method, url
+
+    @property
+    def place(self) -> str:
+        """Host and port, as the address has them."""
+        return self.url.netloc.decode("ascii", "replace")
+
+
 def main(job: Mapping[str, Any]) -> None:
+    asked = _Asked(job["method"], httpx.URL(_usable(job["url"])))
     with _at_most(job["timeout"]):
         try:
             with guarded(networks(job["allowed_networks"])):
-                status, body = _ask(job)
+                status, body = _ask(job, asked)
         except _OutOfTime:
-            fail("HTTP_TIMEOUT", f"no whole answer within {job['timeout']} s")
+            _unanswered(asked)
+            fail("HTTP_TIMEOUT", f"{asked.place} gave no whole answer within {job['timeout']} s")
         except httpx.HTTPError as error:
-            _fail_of(error, job)
+            _unanswered(asked)
+            _fail_of(error, job, asked)
     _judge(job, status, body)
+
+
+def _unanswered(asked: _Asked) -> None:
+    print(f"{asked.method} {asked.url} -> no answer")
 
 
 @contextmanager
@@ -61,9 +80,9 @@ def _at_most(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _ask(job: Mapping[str, Any]) -> tuple[int, bytes]:
-    """(status, body) of the last answer."""
-    method, url = job["method"], httpx.URL(_usable(job["url"]))
+def _ask(job: Mapping[str, Any], asked: _Asked) -> tuple[int, bytes]:
+    """(status, body) of the last answer; `asked` is kept to the request that is under way."""
+    method, url = asked.method, asked.url
     headers = {"User-Agent": "WeOps", **_with_secrets(job)}
     content = job["body"].encode() or None
     with httpx.Client(
@@ -77,10 +96,10 @@ def _ask(job: Mapping[str, Any]) -> tuple[int, bytes]:
             began = time.monotonic()
             request = client.build_request(method, url, headers=headers, content=content)
             answer = client.send(request, stream=True)
-            body = _read(answer, job["most_mb"] * _MB)
+            said = f"{method} {url} -> {answer.status_code} {answer.reason_phrase}"
+            body = _read(answer, job["most_mb"] * _MB, said)
             took = (time.monotonic() - began) * 1000
-            size = f"{len(body):,} bytes, {took:.0f} ms"
-            print(f"{method} {url} -> {answer.status_code} {answer.reason_phrase} ({size})")
+            print(f"{said} ({len(body):,} bytes, {took:.0f} ms)")
             target = answer.headers.get("location")
             if answer.status_code not in _REDIRECTS or target is None:
                 _show(answer, body)
@@ -100,6 +119,7 @@ def _ask(job: Mapping[str, Any]) -> tuple[int, bytes]:
                 method, content = ("HEAD" if method == "HEAD" else "GET"), None
                 headers = {name: value for name, value in headers.items() if name.lower() != "content-type"}
             url = following
+            asked.method, asked.url = method, url
 
 
 def _usable(url: str) -> str:
@@ -130,13 +150,15 @@ def _with_secrets(job: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _read(answer: httpx.Response, most: int) -> bytes:
-    """The body, decompressed; the size counts as it is when read, so a small bomb is a large body."""
+def _read(answer: httpx.Response, most: int, said: str) -> bytes:
+    """The body, decompressed; the size counts as it is when read, so a small bomb is a large body. `said`: what was asked and
+    answered, for the log of one that is too large."""
     pieces, size = [], 0
     for piece in answer.iter_bytes(_SHOWN_BYTES):
         size += len(piece)
         if size > most:
             answer.close()
+            print(said)
             fail("HTTP_TOO_LARGE", f"the answer is larger than {most // _MB} MB")
         pieces.append(piece)
     return b"".join(pieces)
@@ -187,17 +209,19 @@ def _hand_over(wanted: Mapping[str, str], text: str) -> None:
             file.write(f"{name}={value if plain else json.dumps(value, ensure_ascii=False)}\n")
 
 
-def _fail_of(error: httpx.HTTPError, job: Mapping[str, Any]) -> NoReturn:
+def _fail_of(error: httpx.HTTPError, job: Mapping[str, Any], asked: _Asked) -> NoReturn:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, Refused):
             fail("HTTP_ADDRESS_REFUSED", str(cause))
         if isinstance(cause, _OutOfTime):
-            fail("HTTP_TIMEOUT", f"no whole answer within {job['timeout']} s")
+            fail("HTTP_TIMEOUT", f"{asked.place} gave no whole answer within {job['timeout']} s")
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx.TimeoutException):
         what = "no connection" if isinstance(error, httpx.ConnectTimeout) else "no answer"
-        fail("HTTP_TIMEOUT", f"{what} in time")
+        fail("HTTP_TIMEOUT", f"{what} of {asked.place} in time")
     if isinstance(error, httpx.DecodingError):
-        fail("HTTP_UNREACHABLE", f"the answer cannot be decoded: {error}")
-    fail("HTTP_UNREACHABLE", f"{type(error).__name__}: {str(error) or 'the connection failed'}")
+        fail("HTTP_UNREACHABLE", f"the answer of {asked.place} cannot be decoded: {error}")
+    fail(
+        "HTTP_UNREACHABLE", f"{asked.place}: {type(error).__name__}: {str(error) or 'the connection failed'}"
+    )

@@ -299,9 +299,13 @@ class _Run:
 
     def _end_session(self) -> None:
         """Returns when no process of the session is alive."""
-        asked, left = bool(self._ended_by), not self._ended_by
+        left = not self._ended_by
+        wait = self._host.drain_seconds if left else self._grace()
+        # Where there is no grace nobody is asked first.
+        asked = not left and wait > 0
+        at_once = not left and not asked
         killing = False
-        deadline = time.monotonic() + (self._grace() if asked else self._host.drain_seconds)
+        deadline = time.monotonic() + wait
         told = False
         while members := self._child.family.find():
             try:
@@ -311,7 +315,7 @@ class _Run:
                     self._signal(members, signal.SIGCONT)
                     asked = False
                 if time.monotonic() >= deadline:
-                    self._say_killing(members, left, told)
+                    self._say_killing(members, left, told or at_once)
                     told = killing = True
                     self._signal(members, signal.SIGKILL)
                 woken = self._await(members, time.monotonic() + _RESCAN_SECONDS if killing else deadline)
@@ -324,7 +328,7 @@ class _Run:
                     left = False
                 deadline = min(deadline, time.monotonic() + self._grace())
         if self._ended_by:
-            if self._killer is not None:
+            if self._killer is not None or at_once:
                 self._how = "it was killed at once"
             else:
                 self._how = "it did not end on SIGTERM and was killed" if told else "it ended on SIGTERM"

@@ -19,6 +19,7 @@ from instances.runners import exits, own
 from instances.runners.base import (
     DATA_SOURCE_UNREACHABLE,
     MISSING_DATA_SOURCE,
+    MISSING_DRIVER,
     SQL_ERROR,
     Control,
     LogSink,
@@ -62,7 +63,7 @@ class SqlRunner(TaskType):
             _("Without a transaction around all of them, for statements such as VACUUM that refuse one."),
         )
     )
-    codes = (MISSING_DATA_SOURCE, DATA_SOURCE_UNREACHABLE, SQL_ERROR)
+    codes = (MISSING_DATA_SOURCE, MISSING_DRIVER, DATA_SOURCE_UNREACHABLE, SQL_ERROR)
     data_source = True
 
     def __init__(self, host: Host) -> None:

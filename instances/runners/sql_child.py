@@ -44,11 +44,11 @@ def _engine() -> Engine:
     except exc.NoSuchModuleError:
         name = make_url(os.environ[DATA_SOURCE_VARIABLE]).drivername
         fail(
-            "MISSING_DATA_SOURCE",
+            "MISSING_DRIVER",
             f"no driver for {name}:// URLs; install its SQLAlchemy dialect on the workers",
         )
     except ImportError as error:
-        fail("MISSING_DATA_SOURCE", f"the driver of the data source is not installed on this worker: {error}")
+        fail("MISSING_DRIVER", f"the driver of the data source is not installed on this worker: {error}")
     except (exc.SQLAlchemyError, ValueError, TypeError):
         # The parser's own words may quote the password.
         fail(

@@ -323,6 +323,17 @@ class TestWriting:
         writer.stop()
         assert sealed_text(running.execution_id) == "[weops] no file ?\n"
 
+    def test_a_line_of_the_engine_s_own_ends_the_task_s(self, running: Any, writer: LogWriter) -> None:
+        sink = writer.sink(running.execution_id)
+        sink.line("begins")
+        sink.write("output", b"no line end")
+        sink.write("output", b"")
+        sink.line("EXIT_NONZERO: exit code 1")
+        sink.close()
+        writer.stop()
+        text = sealed_text(running.execution_id)
+        assert text == "[weops] begins\nno line end\n[weops] EXIT_NONZERO: exit code 1\n"
+
     def test_a_line_larger_than_a_chunk(self, running: Any, writer: LogWriter) -> None:
         data = b"ab" * (logs.CHUNK + 7)
         sink = writer.sink(running.execution_id)

@@ -139,8 +139,12 @@ def test_the_log_tells_what_the_traversals_did() -> None:
         "started traversal 0 (1 under way, 2 to come)",
         "traversal 0 has failed (1 of 3 are over)",
         "the traversals are over: 2 of 3 traversals succeeded, 1 failed",
+        "TRAVERSALS_FAILED: 2 of 3 traversals succeeded, 1 failed.",
+        "what to do: Mend the cause, then rerun the failed traversals only.",
     ):
         assert words in text
+    first = logs.first_error(execution, 1).lines
+    assert "TRAVERSALS_FAILED" in first[0].text, "an error to jump to"
     assert execution.log_file
     assert not LogChunk.objects.filter(execution=execution).exists()
 

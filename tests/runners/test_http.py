@@ -161,15 +161,29 @@ def test_output_parameters_come_from_the_answer(server):
     host.close()
 
 
+@pytest.mark.parametrize(
+    ("path", "chosen", "said"),
+    [
+        ("/hang", {"timeout": 1}, "GET {url}/hang -> no answer"),
+        ("/big", {"most_mb": 1}, "GET {url}/big -> 200 OK"),
+    ],
+)
+def test_the_log_names_the_request_also_without_an_answer(server, http, path, chosen, said):
+    _, log = http(url=server.url + path, **chosen)
+    assert said.format(url=server.url) in log.output
+
+
 def test_expected_statuses(server, http):
     assert http(url=f"{server.url}/404", expected="200-299, 404")[0].ok
 
 
 def test_nobody_listens(http, server):
     server.server_close()
-    outcome, _ = http(url=server.url)
+    outcome, log = http(url=server.url)
     assert outcome.error_code == "HTTP_UNREACHABLE"
     assert "refused" in outcome.message
+    assert outcome.message.startswith(server.url.removeprefix("http://"))
+    assert f"GET {server.url} -> no answer" in log.output
 
 
 @pytest.mark.parametrize(

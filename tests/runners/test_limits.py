@@ -22,7 +22,10 @@ def test_memory_of_one_process(python):
     )
     assert outcome.error_code == "OUT_OF_MEMORY", outcome
     assert "more than 120 MB" in outcome.message
+    assert "; it was killed at once" in outcome.message
+    assert outcome.signal == 9
     assert "[weops] stopped: its processes used" in log.said
+    assert "after the grace" not in log.said, "there was none"
 
 
 def test_memory_of_many_processes_counts_together(shell, host):

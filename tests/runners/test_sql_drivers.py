@@ -85,10 +85,10 @@ def test_a_timeout(sql):
 @pytest.mark.parametrize(
     ("address", "code", "words"),
     [
-        ("nosuchdb://joe:s3cret-word@host/x", "MISSING_DATA_SOURCE", "no driver for nosuchdb:// URLs"),
+        ("nosuchdb://joe:s3cret-word@host/x", "MISSING_DRIVER", "no driver for nosuchdb:// URLs"),
         (
             "mysql+pymysql://joe:s3cret-word@127.0.0.1:1/x",
-            "MISSING_DATA_SOURCE",
+            "MISSING_DRIVER",
             "is not installed on this worker",
         ),
         ("duckdb:////no/such/folder/s3cret-word.db", "DATA_SOURCE_UNREACHABLE", "cannot be reached"),

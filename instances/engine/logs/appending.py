@@ -37,7 +37,7 @@ def append(execution_id: int, lines: Sequence[str]) -> None:
     if not lines:
         return
     now = f"{timezone.now():%Y-%m-%d %H:%M:%S} UTC"
-    text = "".join(f"[weops] {now} {line}\n" for line in lines)
+    text = "".join(f"[weops] {now}  {line}\n" for line in lines)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_LOCK, [_APPENDING, execution_id])
         cursor.execute(_APPEND, [text, execution_id])

@@ -110,7 +110,7 @@ def ending(execution: Execution, *, at_line_start: bool) -> str:
         said = "succeeded" + (" without running (dry run)" if execution.dry_run else "")
     else:
         said = f"{code}: {message}" if code and message else code or "ended"
-    if execution.exit_code is not None:
+    if execution.exit_code is not None and f"exit code {execution.exit_code}" not in message:
         said += f" (exit code {execution.exit_code})"
     elif execution.signal is not None:
         said += f" (signal {execution.signal})"

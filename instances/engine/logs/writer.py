@@ -57,14 +57,18 @@ class Sink:
 
     def __init__(self, writer: "LogWriter", entry: _Open) -> None:
         self._writer, self._entry = writer, entry
+        self._at_line_start = True
 
     def write(self, stream: str, data: bytes) -> None:
         """Adds output, UTF-8 bytes. Blocks while the worker holds too much that the database has not taken."""
+        if data:
+            self._at_line_start = data.endswith(b"\n")
         self._writer.add(self._entry, data)
 
     def line(self, text: str) -> None:
-        """A line of the engine's own."""
-        self.write("engine", f"[weops] {text}\n".encode("utf-8", "replace"))
+        """A line of the engine's own; one that the task has not ended is ended first."""
+        start = "" if self._at_line_start else "\n"
+        self.write("engine", f"{start}[weops] {text}\n".encode("utf-8", "replace"))
 
     def close(self) -> None:
         """No more will come: the rest is flushed and the log is sealed, soon, in the background."""
