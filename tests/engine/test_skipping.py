@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from instances.engine import generation, lifecycle, maintenance
+from instances.engine import generation, lifecycle, logs, maintenance
 from instances.engine.dispatch import dispatch
 from instances.engine.lifecycle import Claimed, Result, Touched
 from instances.engine.lives import Life
@@ -437,3 +437,37 @@ class TestBadParents:
         settle(lifecycle.mark_success(ids(instances_of(parent)))[1])
         assert state(down) == ("wait_run" if chosen else "wait_upstream")
         assert_sound()
+
+
+class TestTheLogSaysHowItsUpstreamWas:
+    """Of a run that did not need the success of its upstream: never that it succeeded, nor that it is waited for."""
+
+    def test_a_parent_that_is_not_waited_for(self) -> None:
+        family = Family(1)
+        excused = family.add(*family.parents, bad_parents=["PARENT_EXPIRED"])
+        generation.generate()
+        [child] = instances_of(excused)
+        family.ends(False)
+        [claimed] = claim(child)
+        text = logs.heads([claimed.execution_id])[claimed.execution_id]
+        name = family.parents[0].name
+        assert f"upstream {name} 2013-01-01 00:00:00 (UTC) is not waited for: it has failed" in text
+        assert "succeeded" not in text
+
+    def test_a_policy_that_does_not_need_success(self) -> None:
+        family = Family(2, trigger_policy="ONE_FAILED")
+        family.ends(False)
+        [claimed] = claim(family.down)
+        text = logs.heads([claimed.execution_id])[claimed.execution_id]
+        for parent in family.parents:
+            assert f"goes on without the success of upstream {parent.name} " in text
+        assert text.count("its policy is ONE_FAILED") == 2
+        assert "waits for upstream" not in text
+
+    def test_one_that_ended_without_running(self) -> None:
+        family = Family(1, upstream_failure="fail")
+        family.ends(False)
+        execution = Execution.objects.get(instance=family.down)
+        text = logs.read(execution, 0).text
+        assert f"upstream {family.parents[0].name} 2013-01-01 00:00:00 (UTC) had not succeeded" in text
+        assert "waits for upstream" not in text

@@ -14,6 +14,7 @@ from django.db import connection
 
 from instances.engine import errors
 from instances.engine.states import ExecutionState
+from instances.engine.trigger_policies import EXCUSED_WORDS, Policy
 from instances.models import Execution, Instance
 
 # When it was, if that is known, and what to say.
@@ -23,12 +24,13 @@ MOST = 50
 
 _EXECUTIONS = """
 SELECT e.id, e.instance_id, e.life_round, e.try_number, e.run_type, e.dry_run, e.wait_started_at, e.queue_started_at,
-       e.run_started_at, e.ended_at, e.worker, g.name, i.project_id
+       e.run_started_at, e.ended_at, e.worker, g.name, i.project_id, i.trigger_policy
 FROM instances_execution e JOIN instances_instance i ON i.id = e.instance_id
 LEFT JOIN projects_resourcegroup g ON g.id = e.resource_group_id WHERE e.id = ANY(%s)
 """
 _UPSTREAM = """
-SELECT i.id, x.satisfied_at, x.removed_at, x.waived, x.is_self, x.upstream_data_time, t.id, t.name, t.timezone, w.project_id
+SELECT i.id, x.satisfied_at, x.removed_at, x.waived, x.is_self, x.upstream_data_time, t.id, t.name, t.timezone, w.project_id,
+       x.excused
 FROM unnest(%s::bigint[]) AS i(id) CROSS JOIN LATERAL (
     SELECT * FROM instances_edge e WHERE e.instance_id = i.id ORDER BY e.upstream_task_id, e.upstream_data_time LIMIT %s) x
 JOIN instances_task t ON t.id = x.upstream_task_id JOIN instances_workflow w ON w.id = t.workflow_id
@@ -62,6 +64,7 @@ class _Life:
     worker: str
     group: str
     project_id: int
+    policy: str
     upstream: list[tuple[Any, ...]] = field(default_factory=list)
     events: list[tuple[Any, ...]] = field(default_factory=list)
     moves: list[tuple[Any, ...]] = field(default_factory=list)
@@ -91,6 +94,7 @@ def of_waiting(instance: Instance) -> str:
         "",
         instance.resource_group.name,
         instance.project_id,
+        instance.trigger_policy,
     )
     _fill([life])
     return _text(_head(life))
@@ -197,17 +201,23 @@ def _of_events(life: _Life, start: dt.datetime) -> Iterable[tuple[str, dt.dateti
 
 
 def _of_upstream(life: _Life, start: dt.datetime) -> Iterable[tuple[str, dt.datetime | None, bool]]:
-    for satisfied, removed, waived, is_self, data_time, task_id, name, zone, project_id in life.upstream[
-        :MOST
-    ]:
+    for row in life.upstream[:MOST]:
+        satisfied, removed, waived, is_self, data_time, task_id, name, zone, project_id, excused = row
         shown = name if project_id == life.project_id else f"task #{task_id} of another project"
         shown = f"{'its own previous period' if is_self else shown} {_local(data_time, zone)}"
         if removed is not None and (satisfied is None or removed <= satisfied):
             yield f"dependency on {shown} was removed", max(removed, start), False
         elif waived:
             yield f"dependency on {shown} is not checked in this life", start, False
+        elif excused:
+            yield f"upstream {shown} is not waited for: {EXCUSED_WORDS[excused]}", satisfied, False
         elif satisfied is not None:
             yield f"upstream {shown} succeeded{_earlier(satisfied, start)}", satisfied, False
+        elif life.ready_since is not None:
+            policy = life.policy or Policy.ALL_SUCCESS
+            yield f"goes on without the success of upstream {shown}: its policy is {policy}", None, True
+        elif life.ended_at is not None:
+            yield f"upstream {shown} had not succeeded", None, True
         else:
             yield f"waits for upstream {shown}", None, True
     if len(life.upstream) > MOST:
