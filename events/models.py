@@ -234,7 +234,8 @@ class EventInstance(models.Model):
     instant. `settled`: everything that waited when it was fired has been served. `consumers` counts its consumptions.
 
     Indexes: `event_instance_living` (matching), `event_instance_unsettled` (what a batch goes on with),
-    `event_instance_expiry` (the clock), `event_instance_by_event`, `_by_moment`, `_by_trigger`, `_by_state` (lists).
+    `event_instance_heard` (which data times were consumed: near misses), `event_instance_expiry` (the clock),
+    `event_instance_by_event`, `_by_moment`, `_by_trigger`, `_by_state` (lists).
     """
 
     event = models.ForeignKey(Event, models.PROTECT, related_name="event_instances", db_index=False)
@@ -276,6 +277,9 @@ class EventInstance(models.Model):
                 fields=["expires_at"],
                 condition=Q(state__in=LIVING, settled=True),
                 name="event_instance_expiry",
+            ),
+            models.Index(
+                fields=["event", "data_time"], condition=Q(consumers__gt=0), name="event_instance_heard"
             ),
             models.Index(fields=["event", "-id"], name="event_instance_by_event"),
             models.Index(fields=["moment", "id"], name="event_instance_by_moment"),

@@ -116,9 +116,13 @@ class EventInstanceAdmin(RowPageAdmin):
 
     @admin.display(description=gettext_lazy("Fired by"))
     def fired_by_cell(self, row: EventInstance) -> SafeString:
-        who = row.firing.user_name or (
-            _("instance #%(id)d") % {"id": row.firing.instance_id} if row.firing.instance_id else ""
-        )
+        who: str = row.firing.user_name
+        if not who and row.firing.instance_id:
+            who = format_html(
+                '<a class="wo-link" href="{}">{}</a>',
+                reverse("admin:instances_instance_change", args=(row.firing.instance_id,)),
+                _("instance #%(id)d") % {"id": row.firing.instance_id},
+            )
         return format_html(
             '<span class="wo-two-lines"><span>{}</span><span class="wo-dim">{}</span></span>',
             or_nothing(who),
@@ -128,7 +132,7 @@ class EventInstanceAdmin(RowPageAdmin):
     @admin.display(description=gettext_lazy("Operations"))
     def operations_cell(self, row: EventInstance) -> SafeString:
         return format_html(
-            '<a class="wo-link wo-time" href="{}">{}</a> <span class="wo-dim">{}</span>',
+            '<a class="wo-link" href="{}">{}</a> <span class="wo-dim">{}</span>',
             reverse("admin:events_eventinstance_change", args=(row.pk,)),
             _("View consumption task"),
             f"{row.consumers:,}",
@@ -166,7 +170,7 @@ class EventInstanceAdmin(RowPageAdmin):
         }
 
     def _context(self, request: HttpRequest, title: str) -> dict[str, Any]:
-        return {**self.admin_site.each_context(request), "opts": self.opts, "title": title}
+        return {**self.admin_site.each_context(request), "opts": self.opts, "title": title, "heading": title}
 
     def fire(self, request: HttpRequest) -> HttpResponse:
         """The form that fires an event for one data time or a range of them."""
@@ -179,8 +183,9 @@ class EventInstanceAdmin(RowPageAdmin):
                     f"{reverse('admin:events_eventinstance_changelist')}?q={form.cleaned_data['event'].name}"
                 )
         else:
+            asked = {"event": request.GET.get("event", ""), "first": request.GET.get("data_time", "")}
             form = FireForm(request.user)
-            form.initial["event"] = request.GET.get("event", "")
+            form.initial.update(asked)
         return TemplateResponse(
             request, "events/fire.html", {**self._context(request, _("Fire an event")), "form": form}
         )

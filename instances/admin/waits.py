@@ -128,12 +128,17 @@ def view(admin: "TaskAdmin", request: HttpRequest, pk: int | None) -> HttpRespon
     page.problems = problems + page.problems
     if request.headers.get("X-Requested-With") == "fetch":
         return TemplateResponse(request, "instances/task_waits_found.html", {"page": page})
+    title = (
+        gettext("What %(name)s waits for") % {"name": task.name}
+        if pk
+        else gettext("What a new task would wait for")
+    )
     context = {
         **admin.admin_site.each_context(request),
         "opts": admin.opts,
-        "title": gettext("What %(name)s waits for") % {"name": task.name}
-        if pk
-        else gettext("What a new task would wait for"),
+        "original": task if pk else None,
+        "title": title,
+        "heading": gettext("What it waits for") if pk else title,
         "task": task,
         "form": moment,
         "page": page,

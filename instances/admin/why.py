@@ -35,6 +35,7 @@ _LOOKS: dict[str, Look] = {
         ("running", "blue", "progress_activity"),
         ("terminating", "orange", "stop_circle"),
         ("failed", "red", "error"),
+        ("skipped", "grey", "step_over"),
     )
 }
 _PAGES = {
@@ -44,7 +45,7 @@ _PAGES = {
     "group": "admin:projects_resourcegroup_change",
     "plan": "admin:instances_backfillplan_change",
 }
-_OTHER_FIXES = {"fire_event": "campaign", "enable_group": "toggle_on", "more_slots": "tune"}
+_OTHER_FIXES = {"enable_group": "toggle_on", "more_slots": "tune"}
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,14 @@ def address_of(link: Link) -> str:
 def way_to(fix: Fix, asked: int | None = None) -> Way:
     """The page where it is done. `asked`: the instance in question, which need not be named."""
     kind = KINDS.get(fix.kind)
+    if fix.kind == "fire_event":
+        asks = urlencode([("event", str(fix.target.id)), ("data_time", fix.data_time)])
+        return Way(
+            fix.title,
+            f"{reverse('admin:events_eventinstance_fire')}?{asks}",
+            "campaign",
+            f"{fix.target.title} {fix.data_time}",
+        )
     if kind is None:
         return Way(fix.title, address_of(fix.target), _OTHER_FIXES.get(fix.kind, "build"), fix.target.title)
     address = reverse("admin:instances_instance_operate", args=(fix.kind,))

@@ -38,6 +38,7 @@ class RemedySerializer(serializers.Serializer):
     kind = serializers.CharField(help_text="An operation on `target`, or what to do on its page.")
     title = serializers.CharField()
     target = NamedSerializer()
+    data_time = serializers.CharField(help_text="For which an event is to be fired; empty for all others.")
 
 
 class CauseSerializer(serializers.Serializer):
@@ -53,7 +54,7 @@ class CauseSerializer(serializers.Serializer):
 
 
 class WhySerializer(serializers.Serializer):
-    """Everything that keeps it, in order: the first is the answer. None: it succeeded or was skipped."""
+    """Everything that keeps it, in order: the first is the answer. None: it succeeded."""
 
     instance_id = serializers.IntegerField()
     state = serializers.CharField()

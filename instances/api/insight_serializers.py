@@ -70,6 +70,7 @@ class FixSerializer(serializers.Serializer):
     kind = serializers.CharField(help_text="An operation, or another thing to do.")
     id = serializers.IntegerField(allow_null=True)
     target = serializers.CharField()
+    data_time = serializers.CharField(help_text="For which an event is to be fired; empty for all others.")
 
 
 class BlockerSerializer(serializers.Serializer):

@@ -16,11 +16,15 @@ class Link:
 
 @dataclass(frozen=True)
 class Fix:
-    """What would help. `kind`: an operation on the instance `target.id`, or what to do on the page of another target."""
+    """What would help. `kind`: an operation on the instance `target.id`, or what to do on the page of another target.
+
+    `data_time`: the one for which an event is to be fired.
+    """
 
     kind: str
     title: str
     target: Link
+    data_time: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Cause:
 class Diagnosis:
     """Everything that keeps the instance, in order: the first is the answer, the others hold it after that.
 
-    No cause: nothing keeps it (it succeeded or was skipped).
+    No cause: nothing keeps it (it succeeded).
     """
 
     instance_id: int
@@ -72,7 +76,10 @@ def _cause(cause: Cause) -> dict[str, Any]:
         "until": cause.until.isoformat() if cause.until else None,
         "lines": list(cause.lines),
         "links": [_link(link) for link in cause.links],
-        "fixes": [{"kind": fix.kind, "title": fix.title, "target": _link(fix.target)} for fix in cause.fixes],
+        "fixes": [
+            {"kind": fix.kind, "title": fix.title, "target": _link(fix.target), "data_time": fix.data_time}
+            for fix in cause.fixes
+        ],
     }
 
 

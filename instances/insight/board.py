@@ -27,7 +27,7 @@ from instances.insight.why_waits import not_there, stands
 from instances.insight.workers import alive, holding
 from instances.models import Instance, Task
 from weops.console.present import plain_time
-from weops.projects.access import AnyUser
+from weops.projects.access import AnyUser, Right, rights
 
 MOST_WAITING = 120_000
 MOST_EDGES = 400_000
@@ -61,7 +61,8 @@ class Blocker:
             "since": self.since.isoformat() if self.since else None,
             "target": {"kind": self.link.kind, "id": self.link.id} if self.link else None,
             "fixes": [
-                {"kind": fix.kind, "id": fix.target.id, "target": fix.target.kind} for fix in self.fixes
+                {"kind": fix.kind, "id": fix.target.id, "target": fix.target.kind, "data_time": fix.data_time}
+                for fix in self.fixes
             ],
         }
 
@@ -220,6 +221,7 @@ def _events(names: Names, user: AnyUser | None) -> list[Blocker]:
         seen = names.sees(event.project_id)
         name = event.name if seen else _("Event #%(id)d of another project") % {"id": event_id}
         link = Link("event", event_id if seen else None, name)
+        able = seen and (user is None or Right.OPERATE in rights(user, event.project_id))
         found.append(
             Blocker(
                 kind="event",
@@ -227,7 +229,7 @@ def _events(names: Names, user: AnyUser | None) -> list[Blocker]:
                 how=_("The event has not come."),
                 held=count,
                 link=link,
-                fixes=(Fix("fire_event", _("Fire the event"), link),) if seen else (),
+                fixes=(Fix("fire_event", _("Fire the event"), link, data_time),) if able else (),
             )
         )
     return found

@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 
 from instances import operations
 from instances.engine.errors import explain
-from instances.engine.states import ACTIVE, FINAL, WAITING, State
+from instances.engine.states import ACTIVE, WAITING, State
 from instances.insight import why_queue, why_running, why_waits
 from instances.insight.answers import Cause, Diagnosis, Fix, Link
 from instances.insight.names import Names
@@ -40,6 +40,7 @@ ORDER = (
     "running",
     "terminating",
     "failed",
+    "skipped",
 )
 
 
@@ -114,6 +115,8 @@ def _causes(case: Case) -> Iterator[Cause]:
         yield why_running.running(case)
     elif state == State.FAILED:
         yield _failed(case)
+    elif state == State.SKIPPED:
+        yield why_waits.skipped(case)
 
 
 def _held(case: Case) -> Iterator[Cause]:
@@ -163,8 +166,3 @@ def _failed(case: Case) -> Cause:
         lines=lines,
         fixes=case.fixes("rerun", "mark_success", "acknowledge"),
     )
-
-
-def is_asked(instance: Instance) -> bool:
-    """Whether there is anything to answer: it is not done, or it failed."""
-    return instance.state == State.FAILED or State(instance.state) not in FINAL

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from django.db.models import Q
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -54,7 +55,7 @@ def event(case: Case) -> Cause:
             link = Link("event", wait.event_id, name)
             links.append(link)
             if case.user is None or Right.OPERATE in rights(case.user, wait.event.project_id):
-                fixes.append(Fix("fire_event", _("Fire the event"), link))
+                fixes.append(Fix("fire_event", _("Fire the event"), link, wait.data_time))
     count = max(1, len(waits))
     return Cause(
         "event",
@@ -126,6 +127,41 @@ def _upstream(case: Case, found: Topmost) -> Cause:
         lines=tuple(lines),
         links=tuple(link for link, _text in named[:MOST_NAMED] if link.id is not None),
         fixes=fixes,
+    )
+
+
+def skipped(case: Case) -> Cause:
+    """What decided that it is not run: its policy, and how its upstream ended. One query."""
+    policy = Policy(case.instance.trigger_policy or Policy.ALL_SUCCESS)
+    edges = Edge.objects.filter(
+        instance=case.instance, upstream__isnull=False, excused="", removed_at__isnull=True, waived=False
+    )
+    if policy == Policy.ALL_SUCCESS:
+        # The others are beside the point: a skipped one skips it, and so does a branch that does not take it.
+        edges = edges.filter(
+            Q(upstream__state=State.SKIPPED) | Q(upstream__not_taken__contains=[case.instance.task_id])
+        )
+    found = list(
+        edges.select_related("upstream__task", "upstream__project").order_by(
+            "upstream_task_id", "upstream_data_time"
+        )[: MOST_NAMED + 1]
+    )
+    parents = [edge.upstream for edge in found[:MOST_NAMED] if edge.upstream is not None]
+    named = [(case.names.instance(one), one) for one in parents]
+    lines = [_("It runs when %(policy)s.") % {"policy": _(WORDS[policy])}]
+    for link, one in named:
+        not_chosen = case.names.sees(one.project_id) and case.instance.task_id in (one.not_taken or ())
+        how = _("a branch that did not take it") if not_chosen else stands(case, one)
+        lines.append(f"{link.title}: {how}")
+    if len(found) > MOST_NAMED:
+        lines.append(_("and more"))
+    return Cause(
+        "skipped",
+        _("It was skipped because of how its upstream ended."),
+        since=case.instance.end_time,
+        lines=(*lines, _("When an upstream instance is run again, it is decided again.")),
+        links=tuple(link for link, _one in named if link.id is not None),
+        fixes=case.fixes("remove_dependency", "mark_success"),
     )
 
 

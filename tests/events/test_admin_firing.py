@@ -197,6 +197,12 @@ class TestInstancePage:
                       reverse("admin:events_eventinstance_change", args=(fired[0],))):  # fmt: skip
             assert shown in page, shown
         assert "foreign_ready" not in page
+        # The button leads to the form, filled in: pressing it there fires what is waited for.
+        form = f"{reverse(FIRE)}?event={ours.pk}&data_time={TODAY}"
+        assert form.replace("&", "&amp;") in self.page(as_user(OMAR), instance)
+        filled = text(as_user(OMAR).get(form))
+        assert f'<option value="{ours.pk}" selected>' in filled
+        assert f'name="first" value="{TODAY}"' in filled
 
     def test_an_event_that_did_not_come(self, ours: Event, world: SimpleNamespace, as_user: AsUser) -> None:
         instance = waiting(

@@ -3,6 +3,7 @@
 import datetime as dt
 
 import pytest
+from django.db import connection, transaction
 
 from events import expiry, firing, near_misses
 from events.models import EventInstance, Firing, Stray
@@ -160,3 +161,13 @@ def test_dismissing() -> None:
     assert near_misses.dismiss(stray.pk, None)
     assert not near_misses.dismiss(stray.pk, None)
     assert near_misses.find(None) == []
+
+
+def test_whether_a_data_time_was_heard_does_not_cost_the_firings_of_its_event() -> None:
+    """It is asked for each of them: after a backlog of ten thousand that would be all pairs."""
+    event = make_event(name="ticks", cycle="SECOND")
+    firing.fire_range(event, "20260101000000", "20260101010000", source="api")
+    heard = EventInstance.objects.filter(event=event, data_time="20260101000000", consumers__gt=0)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        assert "event_instance_heard" in heard.explain()

@@ -76,6 +76,7 @@ def test_an_event_with_the_time_that_is_left() -> None:
     assert cause.lines[0].startswith(f"{event.name} 20130101")
     assert cause.until is not None
     assert offered(cause)[0] == ("fire_event", event.pk)
+    assert cause.fixes[0].data_time == scene.FIRST
     scene.fire(event, scene.FIRST)
     assert codes(day)[0] != "event"
 
@@ -288,6 +289,37 @@ def test_a_failure_tells_what_to_do() -> None:
     cause = answer(day)
     assert cause.code == "failed"
     assert [kind for kind, _ in offered(cause)] == ["rerun", "mark_success", "acknowledge"]
+
+
+def test_what_skipped_it_is_named() -> None:
+    parents, child = family(2)
+    Task.objects.filter(pk=child.pk).update(trigger_policy="ALL_FAILED")
+    generation.generate()
+    [day] = instances_of(child)
+    harness.run_all(parents[0])
+    assert fresh(day).state == "skipped"
+    cause = answer(day)
+    assert (cause.code, cause.lines[0]) == (
+        "skipped",
+        "It runs when all upstream failed; otherwise it is skipped.",
+    )
+    ended = [instance for task in parents for instance in instances_of(task)]
+    assert {link.id for link in cause.links} == set(ids(ended))
+    assert all(": Success" in line for line in cause.lines[1:3])
+    assert [kind for kind, _ in offered(cause)] == ["remove_dependency"]
+
+
+def test_of_all_that_succeeded_only_the_skipped_one_is_named() -> None:
+    parents, child = family(2)
+    generation.generate()
+    [day], [first], [second] = (instances_of(task) for task in (child, *parents))
+    Instance.objects.filter(pk=first.pk).update(state="skipped", end_time=timezone.now())
+    Instance.objects.filter(pk=day.pk).update(state="skipped", end_time=timezone.now())
+    cause = answer(day)
+    assert [link.id for link in cause.links] == [first.pk]
+    Instance.objects.filter(pk=first.pk).update(state="success", not_taken=[day.task_id])
+    assert answer(day).lines[1].endswith(": a branch that did not take it")
+    assert second.pk not in {link.id for link in cause.links}
 
 
 def test_nothing_keeps_what_has_succeeded() -> None:
