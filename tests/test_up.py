@@ -288,6 +288,15 @@ def test_own_servers_are_not_started(monkeypatch: pytest.MonkeyPatch, home: Path
     assert "WEOPS_WAREHOUSE_URL" not in found
 
 
+def test_alarms_link_to_this_address_unless_told(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    home.mkdir()
+    monkeypatch.delenv("WEOPS_PUBLIC_URL", raising=False)
+    stack = up.Stack(home, 8123, 1, 1, 1)
+    assert stack._environment()["WEOPS_PUBLIC_URL"] == "http://127.0.0.1:8123"
+    monkeypatch.setenv("WEOPS_PUBLIC_URL", "https://weops.example.com")
+    assert stack._environment()["WEOPS_PUBLIC_URL"] == "https://weops.example.com"
+
+
 def run_command(code: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "weops.bootstrap", "run", "--sub", "test", "--", sys.executable, "-c", code)
 

@@ -109,7 +109,9 @@ class Stack:
                 say("stopped")
 
     def _environment(self) -> dict[str, str]:
-        found = os.environ | self.services.environment() | supervision.environment(PROJECT)
+        # What alarms link to, unless the pages are reached by another name.
+        here = {"WEOPS_PUBLIC_URL": f"http://127.0.0.1:{self.port}"}
+        found = here | os.environ | self.services.environment() | supervision.environment(PROJECT)
         found.pop("WEOPS_ADMIN_PASSWORD", None)
         return found
 

@@ -12,6 +12,11 @@ def _option(error: operations.OptionError) -> Problem:
     )
 
 
+@explains(operations.ForbiddenOption)
+def _forbidden(error: operations.ForbiddenOption) -> Problem:
+    return Problem(403, "permission_denied", str(error), errors=((f"options.{error.field}", str(error)),))
+
+
 @explains(operations.StalePreview)
 def _stale(error: operations.StalePreview) -> Problem:
     return Problem(

@@ -19,7 +19,7 @@ from instances.operations.asking import (
 )
 from instances.operations.base import InstanceOperation, get, kinds
 from instances.operations.options import RerunOptions
-from instances.operations.parsing import OptionError
+from instances.operations.parsing import ForbiddenOption, OptionError
 from instances.operations.records import cancel, may_cancel
 from instances.operations.selection import Difference
 from instances.operations.undoing import why_not_undoable
@@ -29,6 +29,7 @@ _REGISTERED = (acknowledging, holding, removing, simple, undoing)
 
 __all__ = [
     "Difference",
+    "ForbiddenOption",
     "InstanceOperation",
     "NotUndoable",
     "OptionError",

@@ -18,7 +18,15 @@ from instances.engine.states import SelfDependency
 from instances.engine.zone import zone_problem
 from instances.language import listed_plainly
 from instances.models import Task
-from instances.operations.parsing import OptionError, application_parameters, flag, one_of, only, texts
+from instances.operations.parsing import (
+    ForbiddenOption,
+    OptionError,
+    application_parameters,
+    flag,
+    one_of,
+    only,
+    texts,
+)
 from weops.projects import access
 from weops.projects.access import Right
 from weops.projects.models import Project, ResourceGroup
@@ -134,7 +142,7 @@ def _tasks(ids: Sequence[int], user: User | None) -> list[Task]:
             raise OptionError("tasks", _("There is no task %(id)s.") % {"id": pk})
         if not _may(user, Right.OPERATE, project):
             message = _("You may not operate in project %(project)s, to which %(task)s belongs.")
-            raise OptionError("tasks", message % {"project": project, "task": rows[pk]})
+            raise ForbiddenOption("tasks", message % {"project": project, "task": rows[pk]})
         if rows[pk].cycle_type == Cycle.ONEOFF:
             message = _("%(task)s is a one-off task: it has no data times to fill in. Leave it out.")
             raise OptionError("tasks", message % {"task": rows[pk]})

@@ -27,6 +27,10 @@ class OptionError(ValueError):
         self.field = str(field)[:100]
 
 
+class ForbiddenOption(OptionError):
+    """An option that exists, for others: the user lacks a right."""
+
+
 def only(given: Mapping[str, Any], known: Collection[str]) -> None:
     """Refuses an option that is none of `known`."""
     if unknown := sorted(set(given) - set(known)):

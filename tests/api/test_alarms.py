@@ -84,6 +84,15 @@ def test_a_rule_is_made_read_changed_and_deleted(world: SimpleNamespace, api: Ap
     assert not Rule.objects.exists()
 
 
+def test_a_rule_on_the_project_needs_no_objects(world: SimpleNamespace, api: Api) -> None:
+    body = {"project": world.ours.project.pk, "name": "all", "object_kind": "project", "kinds": ["failure"]}
+    made = api(DANA).post("/api/v1/alarm-rules/", {**body, "groups": [{"receivers": "owner"}]})
+    assert (made.status_code, made.json()["object_ids"]) == (201, [world.ours.project.pk])
+    body = {**body, "name": "none", "object_kind": "task", "groups": [{"receivers": "owner"}]}
+    errors = api(DANA).post("/api/v1/alarm-rules/", body).json()["errors"]
+    assert [one["field"] for one in errors] == ["object_ids"]
+
+
 @pytest.mark.parametrize(
     ("values", "field"),
     [

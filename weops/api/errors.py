@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
 from django.core.signals import got_request_exception
 from django.db import OperationalError
 from django.http import Http404
@@ -81,6 +81,7 @@ _WHAT_TO_DO = {
     "too_slow": "Narrow the filters, such as the data time, and try again.",
     "internal": "Try again; if it stays so, look into WeOps's own log.",
     "method_not_allowed": "The header Allow names the methods of this address.",
+    "unsupported_media_type": "Send JSON, and the header Content-Type: application/json.",
     "precondition_failed": "Read it again, and send the change with its new ETag.",
 }
 
@@ -134,7 +135,9 @@ def _wrong(error: Wrong) -> Problem:
 @explains(exceptions.APIException)
 def _of_framework(error: exceptions.APIException) -> Problem:
     code = getattr(error, "default_code", "error")
-    code = {"parse_error": "invalid", "error": "internal"}.get(code, code)
+    if code == "parse_error":
+        return Problem(error.status_code, "invalid", str(error.detail), "Mend the body and send it again.")
+    code = {"error": "internal"}.get(code, code)
     return Problem(error.status_code, code, str(error.detail))
 
 
@@ -147,12 +150,21 @@ def _invalid(error: exceptions.ValidationError) -> Problem:
 def _invalid_definition(error: ValidationError) -> Problem:
     if hasattr(error, "error_dict"):
         rows = [
-            ("" if name == "__all__" else name, message)
-            for name, messages in error.message_dict.items()
-            for message in messages
+            (_column(name, one), message)
+            for name, errors in error.error_dict.items()
+            for one in errors
+            for message in one.messages
         ]
         return _of_fields(tuple(rows))
     return _of_fields(tuple(("", message) for message in error.messages))
+
+
+def _column(name: str, error: ValidationError) -> str:
+    """The field to mend; of columns that are unique together the last, which is the name inside of something."""
+    if name != NON_FIELD_ERRORS:
+        return name
+    together = (error.params or {}).get("unique_check", ())
+    return str(together[-1]) if error.code == "unique_together" and together else ""
 
 
 def _of_fields(rows: tuple[tuple[str, str], ...]) -> Problem:

@@ -295,6 +295,7 @@ class Missing(Door):
     schema = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        raise Wrong(
-            404, "not_found", "There is no such address.", "Look at /api/docs/ for those that there are."
-        )
+        todo = "Look at /api/docs/ for those that there are."
+        if not request.path.endswith("/"):
+            todo = f"All addresses end with a slash. {todo}"
+        raise Wrong(404, "not_found", "There is no such address.", todo)

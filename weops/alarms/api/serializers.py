@@ -88,7 +88,9 @@ class RuleSerializer(RowSerializer):
     level = Choice(Level.values, required=False, help_text="1 normal, 2 important, 3 urgent.")
     object_kind = Choice(ObjectKind.values)
     object_ids = _ids(
-        MOST_OBJECTS, help_text="Of tasks or workflows of the project; of a rule on the project itself, none."
+        MOST_OBJECTS,
+        required=False,
+        help_text="Of tasks or workflows of the project; of a rule on the project itself, none.",
     )
     kinds = serializers.ListField(child=Choice(Kind.values), allow_empty=False)
     trigger = Choice(Trigger.values, required=False)

@@ -63,7 +63,8 @@ class AlarmRules(_Alarms):
 
     def make(self, values: dict[str, Any]) -> Rule:
         project = self._project(values)
-        return rules.create(user_of(self.request), project, RuleSpec(**_spec(values)), source=SOURCE)
+        spec = RuleSpec(**{"object_ids": [], **_spec(values)})
+        return rules.create(user_of(self.request), project, spec, source=SOURCE)
 
     def change(self, row: Rule, values: dict[str, Any]) -> None:
         self._same_project(row, values)
