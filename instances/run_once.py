@@ -21,7 +21,7 @@ from instances.engine.dispatch import follow
 from instances.engine.generation import Wanted
 from instances.engine.lifecycle import Touched
 from instances.engine.lives import Life
-from instances.engine.schedule import is_data_time, occurrences
+from instances.engine.schedule import is_data_time, planned_time
 from instances.engine.states import InstanceType, Operation, RunType, SelfDependency, TaskStatus, refusal
 from instances.engine.transactions import retried
 from instances.language import listed_plainly
@@ -38,7 +38,6 @@ from weops.projects.access import Right
 # Data times by hand reach back as far as clocks do, and a year ahead.
 EARLIEST = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)
 FURTHEST = dt.timedelta(days=366)
-_FOR_EVER = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
 _SECOND = dt.timedelta(seconds=1)
 _TIMES = "%Y-%m-%d %H:%M:%S %Z"
 
@@ -197,10 +196,9 @@ def _check_data_time(task: Task, data_time: dt.datetime, now: dt.datetime) -> No
         }
         raise Refused(message % values)
     schedule = definitions.usable(task)
-    if task.status != TaskStatus.SCHEDULING or not is_data_time(schedule, data_time):
+    if task.status != TaskStatus.SCHEDULING:
         return
-    following = occurrences(schedule, data_time - _SECOND, _FOR_EVER)
-    planned = next((one.planned_time for one in following if one.data_time == data_time), None)
+    planned = planned_time(schedule, data_time)
     if planned is not None and task.generated_until is not None and planned > task.generated_until:
         message = _(
             "The schedule of %(task)s generates %(time)s itself, to run at %(planned)s. "

@@ -4,6 +4,7 @@ The same functions that generate instances reckon it, from what is saved or from
 """
 
 import datetime as dt
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -30,9 +31,10 @@ from instances.engine.schedule import (
     describe,
     errors,
     first_data_time,
+    planned_time,
     previous_data_time,
 )
-from instances.engine.states import SelfDependency
+from instances.engine.states import SelfDependency, TaskStatus
 from instances.engine.zone import TICK, first_instant, zone
 from instances.models import Task
 from weops.console.present import plain_time, stamp
@@ -57,17 +59,22 @@ class Existing:
 
 @dataclass(frozen=True)
 class Line:
-    """One instance that would be waited for. No badge: it is not generated yet, or (`never`) will never be."""
+    """One instance that would be waited for. No badge: it is not generated yet, will never be (`never`), or would have been
+    when its task was not scheduled (`missed`).
+    """
 
     data_time: SafeString
     never: bool
+    missed: bool
     pk: int | None = None
     badge: SafeString | None = None
 
 
 @dataclass
 class Group:
-    """What one dependency comes to. `summary` counts all of it, `lines` are the first ones."""
+    """What one dependency comes to. `summary` counts all of it, `lines` are the first ones. `notes`: what keeps instances
+    that are not there from coming.
+    """
 
     place: int | None
     name: str
@@ -80,6 +87,7 @@ class Group:
     choices: Choices = field(default_factory=list)
     summary: str = ""
     lines: list[Line] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     more: int = 0
 
 
@@ -281,23 +289,64 @@ def _existing(keys: Iterable[Key]) -> dict[Key, Existing]:
 
 def _fill(group: Group, owner: Task, found: Sequence[Required], known: dict[Key, Existing]) -> None:
     counts: Counter[str] = Counter()
+    passed = _passed(owner, found) if group.task_id else None
+    any_missed = any_absent = False
     for place, one in enumerate(found[:MOST_LOOKED_UP]):
         instance = known.get((owner.pk, one.data_time))
+        missed = instance is None and one.exists and passed is not None and one.data_time <= passed
+        any_missed |= missed
+        any_absent |= instance is None and one.exists
         if instance is not None:
             counts[str(STATE_LOOKS[instance.state].text).lower()] += 1
+        elif missed:
+            counts[gettext("missed")] += 1
         else:
             counts[gettext("not generated yet") if one.exists else gettext("never come")] += 1
         if place < MOST_SHOWN:
-            group.lines.append(_line(one, owner.timezone, instance))
+            group.lines.append(_line(one, owner.timezone, instance, missed=missed))
+    if any_absent and group.task_id:
+        group.notes += _standstill(owner)
+    if any_missed:
+        group.notes.append(
+            gettext(
+                "Missed: planned before this task was submitted or resumed. Only a backfill makes it; "
+                "what waits for it waits until then."
+            )
+        )
     group.more = len(found) - len(group.lines)
     group.summary = _summary(len(found), counts)
 
 
-def _line(one: Required, in_zone: str, instance: Existing | None) -> Line:
+def _passed(owner: Task, found: Sequence[Required]) -> dt.datetime | None:
+    """The last of these data times that the schedule of `owner` has left behind; None if there is none.
+
+    Found by halves, since what is planned later has the later data time.
+    """
+    until = owner.generated_until
+    if until is None:
+        return None
+    schedule = owner.schedule()
+    times = sorted(one.data_time for one in found if one.exists)
+    place = bisect_right(times, until, key=lambda time: planned_time(schedule, time) or time)
+    return times[place - 1] if place else None
+
+
+def _standstill(owner: Task) -> list[str]:
+    """Why its task generates nothing at all, if so."""
+    if not owner.workflow.project.enabled:
+        return [gettext("Nothing is generated: the project is disabled.")]
+    if owner.status == TaskStatus.PAUSED:
+        return [gettext("Nothing is generated: this task is paused.")]
+    if owner.status == TaskStatus.OFFLINE:
+        return [gettext("Nothing is generated: this task is offline.")]
+    return []
+
+
+def _line(one: Required, in_zone: str, instance: Existing | None, *, missed: bool) -> Line:
     shown = stamp(one.data_time, in_zone, named=False)
     if instance is None:
-        return Line(shown, never=not one.exists)
-    return Line(shown, False, instance.pk, state_badge(instance.state, instance.error_code))
+        return Line(shown, not one.exists, missed)
+    return Line(shown, False, False, instance.pk, state_badge(instance.state, instance.error_code))
 
 
 def _summary(total: int, counts: Counter[str]) -> str:

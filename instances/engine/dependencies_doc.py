@@ -97,7 +97,8 @@ exist go on as they are.
 ## See it before it is saved
 
 The page of a task shows, for a date of your choice, the instances that would be waited for: their data times in the
-zone of their task, which of them exist, and their states, which never come. It follows every change of the table of
+zone of their task, which of them exist, and their states, which never come, and which were missed: planned before their
+task was submitted or resumed, so that only a backfill makes them. It follows every change of the table of
 dependencies and saves nothing. *What it waits for* on the same page is its address, to bookmark or to send.
 """
 

@@ -155,7 +155,11 @@ _ALL = (
     Error(
         "UNDEFINED_PARAMETER",
         _("The code uses a parameter that nobody defines."),
-        (_("A misspelt ${name}."), _("The parameter was removed from the task, workflow or project.")),
+        (
+            _("A misspelt ${name}."),
+            _("The parameter was removed from the task, workflow or project."),
+            _("An upstream task declares it as an output parameter, and its run did not set it."),
+        ),
         _("Define the parameter, or write $${ for a literal ${."),
         retryable=False,
     ),

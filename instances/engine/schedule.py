@@ -79,6 +79,13 @@ def latest_occurrence(schedule: Schedule, after: datetime, until: datetime) -> O
     return None
 
 
+def planned_time(schedule: Schedule, data_time: datetime) -> datetime | None:
+    """When the instance of this data time is to run; None if the schedule has no such data time."""
+    data_time = _utc(data_time)
+    slot = next(_effective_before(schedule, data_time), None)
+    return _planned(schedule, slot) if slot is not None and slot.data_time == data_time else None
+
+
 def due(
     schedule: Schedule, after: datetime, until: datetime, latest_only: bool = False
 ) -> Iterator[Occurrence]:

@@ -12,6 +12,7 @@ from django.utils.translation import ngettext
 
 from events.models import Wait
 from instances.engine.errors import explain
+from instances.engine.schedule import ScheduleError, planned_time
 from instances.engine.states import LABELS, State, TaskStatus
 from instances.engine.trigger_policies import WORDS, Policy
 from instances.insight.answers import Cause, Fix, Link
@@ -201,12 +202,21 @@ def not_there(names: Names, now: dt.datetime, missing: Missing) -> str:
         return _("not generated: its task is offline")
     if task.generation_error:
         return _("not generated: the schedule of its task cannot be read")
+    try:
+        planned = planned_time(task.schedule(), missing.data_time)
+    except (ScheduleError, ValueError):
+        return _("not generated: the schedule of its task cannot be read")
+    if planned is None and not task.for_each_id:
+        return _("its task has no such data time; remove the dependency")
     if (
-        task.generated_until is not None
-        and missing.data_time <= task.generated_until
+        planned is not None
+        and task.generated_until is not None
+        and planned <= task.generated_until
         and (task.next_due_at is None or task.next_due_at > now)
     ):
         return _("its task has no instance of this data time; backfill it, or remove the dependency")
+    if planned is not None and planned > now:
+        return _("not generated yet; it is planned for %(time)s") % {"time": plain_time(planned)}
     if task.next_due_at is not None:
         return _("not generated yet; its task is due next at %(time)s") % {
             "time": plain_time(task.next_due_at)

@@ -124,6 +124,20 @@ class TestSaved:
         Dependency.objects.update(scope="RANGE_HOUR", offsets="-6,-1")
         assert "Nothing to wait for" in found(as_user(VERA), pair.daily, date="2026-03-25")
 
+    def test_what_its_task_was_not_scheduled_for_is_marked(
+        self, pair: SimpleNamespace, as_user: Callable[[str], Client]
+    ) -> None:
+        """Submitted at half past nine: what was planned before comes by a backfill only."""
+        factories.submit(pair.hourly, since=utc("2026-03-24T01:30"))
+        text = found(as_user(VERA), pair.daily, date="2026-03-25")
+        assert "24 instances: 14 not generated yet, 10 missed" in text
+        assert text.count(">Missed<") == 10
+        assert "Only a backfill makes it" in text
+        Task.objects.filter(pk=pair.hourly.pk).update(status="paused", generated_until=None)
+        text = found(as_user(VERA), pair.daily, date="2026-03-25")
+        assert "Nothing is generated: this task is paused." in text
+        assert ">Missed<" not in text
+
     def test_many_are_counted_and_the_first_are_shown(
         self, pair: SimpleNamespace, as_user: Callable[[str], Client]
     ) -> None:

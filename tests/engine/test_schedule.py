@@ -25,6 +25,7 @@ from instances.engine.schedule import (
     latest_occurrence,
     next_occurrence,
     occurrences,
+    planned_time,
     previous_data_time,
     validate,
 )
@@ -276,6 +277,17 @@ def test_trimmed_clears_what_the_cycle_does_not_read():
         assert all(e.field in CYCLE_FIELDS[cycle] for e in errors(trimmed))
         changed = {f.name for f in fields(trimmed) if getattr(trimmed, f.name) != getattr(everything, f.name)}
         assert changed.isdisjoint(CYCLE_FIELDS[cycle] - {"cycle"})
+
+
+@pytest.mark.parametrize("generation", ["T_PLUS_0", "T_PLUS_1"])
+@pytest.mark.parametrize("cycle", [{"cycle": "DAY", "at": "08:30"}, {"cycle": "HOUR", "step": 7}])
+def test_when_a_data_time_is_to_run(cycle, generation):
+    schedule = Schedule.from_dict({**cycle, "generation": generation, "timezone": "America/New_York"})
+    found = list(occurrences(schedule, utc("2026-03-06 00:00"), utc("2026-03-11 00:00")))
+    assert found
+    for one in found:
+        assert planned_time(schedule, one.data_time) == one.planned_time
+        assert planned_time(schedule, one.data_time + timedelta(minutes=1)) is None
 
 
 def test_naive_times_are_refused():

@@ -105,6 +105,30 @@ class TestUpstream:
         assert "its task is paused" in cause.lines[0]
         assert cause.links[0].id == parent.pk
 
+    def test_one_that_is_not_planned_yet_is_no_missed_one(self) -> None:
+        """The task was submitted after its data time and before its planned time: nobody has to backfill it."""
+        now = timezone.now()
+        [parent], child = family(1)
+        Task.objects.filter(pk=parent.pk).update(status="paused")
+        generation.generate()
+        [day] = instances_of(child)
+        tomorrow = harness.JANUARY + DAY
+        Task.objects.filter(pk=parent.pk).update(
+            status="scheduling",
+            effective_to=None,
+            generation="T_PLUS_1",
+            generated_until=now,
+            next_due_at=now + HOUR,
+        )
+        Edge.objects.filter(instance=day).update(
+            upstream_data_time=now.replace(hour=0, minute=0, second=0, microsecond=0)
+        )
+        assert "not generated yet; it is planned for" in answer(day).lines[0]
+        Edge.objects.filter(instance=day).update(upstream_data_time=tomorrow)
+        assert "backfill it" in answer(day).lines[0]
+        Edge.objects.filter(instance=day).update(upstream_data_time=tomorrow + HOUR)
+        assert "no such data time" in answer(day).lines[0]
+
     def test_the_worst_is_told_first_and_many_are_counted(self) -> None:
         parents, child = family(8)
         generation.generate()
