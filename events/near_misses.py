@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import Exists, OuterRef, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Count, Exists, F, OuterRef, QuerySet, Window
+from django.db.models.functions import Now, RowNumber
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -23,6 +23,8 @@ from weops.projects.access import Right
 # How far back the inbox looks, and how many firings of each kind it looks at.
 DAYS = 14
 MOST = 200
+# Strays of one name in one project: a task that misspells an event does so at every run, and must not hide all others.
+MOST_ALIKE = 3
 # Suggestions for one event, and near names of one firing.
 _MOST_TEXTS = 3
 _MOST_NAMES = 4
@@ -44,7 +46,10 @@ class Meant:
 
 @dataclass(slots=True)
 class NearMiss:
-    """`kind` and `pk` name it: a stray, or an event instance that nobody consumed. `problem`: why nobody heard it."""
+    """`kind` and `pk` name it: a stray, or an event instance that nobody consumed. `problem`: why nobody heard it.
+
+    `alike`: open strays of its project and name, itself among them; of others 1.
+    """
 
     kind: str
     pk: int
@@ -53,6 +58,7 @@ class NearMiss:
     problem: str
     firing: Firing
     meant: list[Meant] = field(default_factory=list)
+    alike: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,11 @@ def _strays(project_ids: Sequence[int] | None) -> QuerySet[Stray]:
     rows = Stray.objects.filter(resolved_at__isnull=True, firing__created_at__gte=_since())
     if project_ids is not None:
         rows = rows.filter(firing__project__in=project_ids)
+    same = (F("firing__project"), F("name"))
+    rows = rows.annotate(
+        place=Window(RowNumber(), partition_by=same, order_by=F("id").desc()),
+        alike=Window(Count("id"), partition_by=same),
+    ).filter(place__lte=MOST_ALIKE)
     return rows.select_related("firing__project", "firing__user").order_by("-id")[:MOST]
 
 
@@ -118,7 +129,9 @@ def _since() -> dt.datetime:
 
 def _of_stray(stray: Stray) -> NearMiss:
     problem = stray.get_reason_display()
-    return NearMiss(STRAY, stray.pk, stray.name, stray.data_time, problem, stray.firing)
+    return NearMiss(
+        STRAY, stray.pk, stray.name, stray.data_time, problem, stray.firing, alike=getattr(stray, "alike", 1)
+    )
 
 
 def _of_idle(idle: EventInstance) -> NearMiss:
@@ -229,3 +242,11 @@ def dismiss(stray_id: int, user: User | None) -> bool:
     """Takes a stray out of the inbox; False: it was not in it."""
     open_strays = Stray.objects.filter(pk=stray_id, resolved_at__isnull=True)
     return bool(open_strays.update(resolved_at=Now(), resolved_by=user))
+
+
+def dismiss_alike(stray: Stray, user: User | None) -> int:
+    """Takes all open strays of its project and name out of the inbox that came up to now; how many."""
+    alike = Stray.objects.filter(
+        firing__project=stray.firing.project_id, name=stray.name, resolved_at__isnull=True
+    )
+    return alike.update(resolved_at=Now(), resolved_by=user)

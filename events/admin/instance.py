@@ -14,7 +14,7 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 
 from events import near_misses
@@ -237,7 +237,15 @@ class EventInstanceAdmin(RowPageAdmin):
             raise PermissionDenied(
                 _("You do not have the right to operate in project %s.") % stray.firing.project
             )
-        if near_misses.dismiss(stray.pk, signed_in(request)):
+        if "alike" in request.POST:
+            count = near_misses.dismiss_alike(stray, signed_in(request))
+            said = ngettext(
+                "%(count)s firing of %(event)s is out of the inbox.",
+                "%(count)s firings of %(event)s are out of the inbox.",
+                count,
+            )
+            messages.success(request, said % {"event": stray.name, "count": f"{count:,}"})
+        elif near_misses.dismiss(stray.pk, signed_in(request)):
             messages.success(request, _("%(event)s is out of the inbox.") % {"event": stray.name})
         return redirect("admin:events_eventinstance_near_misses")
 

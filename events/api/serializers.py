@@ -142,6 +142,9 @@ class NearMissSerializer(serializers.Serializer):
     problem = serializers.CharField()
     fired_at = serializers.DateTimeField(source="firing.created_at")
     fired_by = serializers.CharField(source="firing.user_name")
+    alike = serializers.IntegerField(
+        help_text="Open strays of its project and name, itself among them; at most three of them are listed."
+    )
     meant = MeantSerializer(many=True)
 
 
@@ -154,3 +157,4 @@ class FireAsMeantSerializer(serializers.Serializer):
 
 class DismissSerializer(WithReason):
     id = serializers.IntegerField(min_value=1, max_value=LARGEST)
+    alike = serializers.BooleanField(default=False, help_text="All of its project and name.")

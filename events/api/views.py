@@ -176,7 +176,7 @@ class NearMisses(Actions):
     @extend_schema(request=shapes.DismissSerializer, responses={204: None})
     @action(methods=["post"], detail=False)
     def dismiss(self, request: Request) -> Response:
-        """Takes a stray out of the inbox."""
+        """Takes a stray out of the inbox; with `alike` all of its project and name."""
         sent = read_body(shapes.DismissSerializer, request).validated_data
         user = user_of(request)
         rows = Stray.objects.select_related("firing").filter(resolved_at__isnull=True)
@@ -184,5 +184,8 @@ class NearMisses(Actions):
         if stray is None:
             raise Http404
         require(user, stray.firing.project_id, Right.OPERATE)
-        near_misses.dismiss(stray.pk, user)
+        if sent["alike"]:
+            near_misses.dismiss_alike(stray, user)
+        else:
+            near_misses.dismiss(stray.pk, user)
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -153,6 +153,15 @@ class TestInbox:
         assert missed.resolved_by is not None
         assert as_user(OMAR).get(address).status_code == 405
 
+    def test_dismissing_all_of_a_name(self, missed: Stray, ours: Event, as_user: AsUser) -> None:
+        assert "Dismiss all" not in text(as_user(OMAR).get(reverse(INBOX)))
+        firing.fire(ours.project, [("our_ready", "20260101"), ("our_ready", "20260102")], source="api")
+        assert "Dismiss all 3" in text(as_user(OMAR).get(reverse(INBOX)))
+        address = reverse("admin:events_eventinstance_dismiss")
+        answer = as_user(OMAR).post(address, {"pk": missed.pk, "alike": "1"}, follow=True)
+        assert "3 firings of our_ready are out of the inbox." in text(answer)
+        assert not Stray.objects.filter(resolved_at__isnull=True).exists()
+
     def test_who_may_not(self, missed: Stray, ours: Event, foreign: Event, as_user: AsUser) -> None:
         address = reverse("admin:events_eventinstance_fire_as_meant")
         assert as_user(VERA).post(address, self.sent(missed, ours)).status_code == 403

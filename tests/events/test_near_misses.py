@@ -171,3 +171,18 @@ def test_whether_a_data_time_was_heard_does_not_cost_the_firings_of_its_event() 
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         assert "event_instance_heard" in heard.explain()
+
+
+def test_a_name_that_is_misspelt_again_and_again_hides_nothing() -> None:
+    project = make.make_project()
+    firing.fire(project, [("once", TODAY)], source="api")
+    firing.fire(project, [("orders_redy", f"202603{day:02}") for day in range(1, 29)], source="api")
+    firing.fire(make.make_project(), [("orders_redy", TODAY)], source="api")
+    found = near_misses.find(None)
+    assert sorted((one.name, one.alike) for one in found) == [
+        ("once", 1), ("orders_redy", 1), *[("orders_redy", 28)] * near_misses.MOST_ALIKE
+    ]  # fmt: skip
+    assert {one.data_time for one in found if one.alike == 28} == {"20260326", "20260327", "20260328"}
+    stray = Stray.objects.filter(name="orders_redy").earliest("id")
+    assert near_misses.dismiss_alike(stray, None) == 28
+    assert sorted(one.name for one in near_misses.find(None)) == ["once", "orders_redy"]
