@@ -1,10 +1,9 @@
 """Logs for the browser: pages of JSON, a live stream, one plain text file to keep. Log text is hostile: no HTML here."""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
@@ -14,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from instances.engine import logs
-from instances.engine.logs import live
+from instances.engine.logs import live, raw
 from instances.models import Execution, Instance
 from weops.projects import access
 from weops.projects.access import Right
@@ -168,7 +167,7 @@ def download(request: HttpRequest, instance: Instance, execution_id: int) -> Htt
         return HttpResponse(text, "text/plain", status=503)
     chunks = _encoded(first, texts)
     response = StreamingHttpResponse(
-        _in_threads(chunks) if isinstance(request, ASGIRequest) else chunks,
+        raw.in_threads(chunks) if isinstance(request, ASGIRequest) else chunks,
         content_type="text/plain; charset=utf-8",
     )
     response["Content-Disposition"] = (
@@ -183,9 +182,3 @@ def _encoded(first: str, texts: Iterator[str]) -> Iterator[bytes]:
     yield first.encode("utf-8", "replace")
     for text in texts:
         yield text.encode("utf-8", "replace")
-
-
-async def _in_threads(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    following = sync_to_async(lambda: next(chunks, None))
-    while (chunk := await following()) is not None:
-        yield chunk

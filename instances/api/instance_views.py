@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.handlers.asgi import ASGIRequest
 from django.db.models import Prefetch, QuerySet
 from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -285,9 +287,10 @@ class Executions(Rows):
         ],
     )
     @action(detail=True, filter_backends=[], pagination_class=None, url_path="log/raw")
-    def raw_log(self, request: Request, **kwargs: Any) -> HttpResponse:
+    def raw_log(self, request: Request, **kwargs: Any) -> HttpResponseBase:
         """The whole log as plain text, or a range of its bytes."""
-        return logs.raw(self.get_object(), request.headers.get("Range", ""))
+        streams = isinstance(request._request, ASGIRequest)
+        return logs.raw(self.get_object(), request.headers.get("Range", ""), streams=streams)
 
     @extend_schema(
         responses={(200, "text/event-stream"): OpenApiTypes.STR},

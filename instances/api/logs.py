@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any, TypeVar
 
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from rest_framework.exceptions import ValidationError
 
 from instances.engine import logs
@@ -44,21 +46,33 @@ def _whole(given: Mapping[str, str], name: str, default: int, most: int, least: 
     return int(text)
 
 
-def raw(execution: Execution, wanted: str) -> HttpResponse:
-    """The log as a file that no browser shows as a page; with `wanted` like `bytes=0-99`, `bytes=100-` or `bytes=-500` a part."""
-    body = _read(lambda: "".join(logs.pieces(execution))).encode()
-    part = _range(wanted, len(body))
-    response = HttpResponse(body if part is None else body[part[0] : part[1]], "text/plain; charset=utf-8")
+def raw(execution: Execution, wanted: str, *, streams: bool) -> HttpResponseBase:
+    """The log as a file that no browser shows as a page; with `wanted` like `bytes=0-99`, `bytes=100-` or `bytes=-500` a part.
+    `streams`: whether the server can send what it reads in threads."""
+    size = _read(lambda: logs.raw.size(execution))
+    part = _range(wanted, size)
+    if part is not None and part[0] >= size:
+        raise Wrong(
+            416,
+            "no_such_range",
+            f"The log has {size} bytes.",
+            "Ask for a range that begins before its end.",
+        )
+    start, stop = part or (0, size)
+    pieces = logs.raw.part(execution, start, stop)
+    response: HttpResponseBase
+    if stop - start <= MOST:
+        response = HttpResponse(_read(lambda: b"".join(pieces)), "text/plain; charset=utf-8")
+    else:
+        # What cannot be read at all is an answer of its own, not a broken file.
+        all_of_it = chain([_read(lambda: next(pieces))], pieces)
+        response = StreamingHttpResponse(
+            logs.raw.in_threads(all_of_it) if streams else all_of_it, content_type="text/plain; charset=utf-8"
+        )
+        response["Content-Length"] = str(stop - start)
     if part is not None:
-        if part[0] >= len(body):
-            raise Wrong(
-                416,
-                "no_such_range",
-                f"The log has {len(body)} bytes.",
-                "Ask for a range that begins before its end.",
-            )
         response.status_code = 206
-        response["Content-Range"] = f"bytes {part[0]}-{part[1] - 1}/{len(body)}"
+        response["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
     response["Accept-Ranges"] = "bytes"
     response["Content-Disposition"] = f'attachment; filename="execution-{execution.pk}.log"'
     response["X-Content-Type-Options"] = "nosniff"

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from instances.api.instance_serializers import InstanceDetailSerializer
-from instances.models import Edge, LogChunk, OperationRecord
+from instances.models import Edge, Execution, LogChunk, OperationRecord
 from tests.admin.rows import HOSTILE, make_execution, make_instance
 from tests.factories import DANA, EVE, OMAR, SUSAN, VERA, make_secret, make_task
 from weops.projects.models import Folder
@@ -219,6 +219,36 @@ def test_logs_by_cursor_range_and_stream(world: SimpleNamespace, api: Api, execu
     assert client.get(f"{base}stream/").json()["code"] == "no_streams"
     for name in ("", "raw/", "stream/"):
         assert api(EVE).get(f"{base}{name}").status_code == 404
+
+
+def test_a_large_log_is_streamed(
+    world: SimpleNamespace, api: Api, execution: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held whole, a log of a gigabyte would take the web process down with it."""
+    monkeypatch.setattr("instances.api.logs.MOST", 10_000)
+    LogChunk.objects.filter(execution=execution).delete()
+    Execution.objects.filter(pk=execution.pk).update(log_file="")
+    text = "".join(f"{n:099}\n" for n in range(6_000))
+    for seq in range(3):
+        LogChunk.objects.create(
+            execution=execution,
+            seq=seq,
+            start=seq * 200_000,
+            line=seq * 2_000,
+            text=text[seq * 200_000 :][:200_000],
+        )
+    base = f"/api/v1/executions/{execution.pk}/log/raw/"
+    whole = api(VERA).get(base)
+    assert (whole.streaming, whole["Content-Length"]) == (True, "600000")
+    assert b"".join(whole.streaming_content) == text.encode()
+    end = api(VERA).get(base, HTTP_RANGE="bytes=-100")
+    assert (end.content, end["Content-Range"]) == (
+        text[-100:].encode(),
+        "bytes 599900-599999/600000",
+    )
+    middle = api(VERA).get(base, HTTP_RANGE="bytes=150000-449999")
+    assert middle.status_code == 206
+    assert b"".join(middle.streaming_content) == text[150_000:450_000].encode()
 
 
 # Operations

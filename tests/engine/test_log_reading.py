@@ -21,6 +21,7 @@ from tests.engine.harness import _django_db_helper, bad, due, good, started
 __all__ = ["_django_db_helper"]
 pytestmark = [pytest.mark.engine, pytest.mark.django_db(transaction=True)]
 
+note = blocks._note
 # Every example writes the log of the same execution anew.
 SAME_RUN = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 LINES = st.lists(
@@ -227,6 +228,67 @@ def test_a_follower_goes_on_where_the_page_ends(
         if sealed:
             logs.seal(pk)
         assert whole + logs.read(reread(pk), page.next_cursor, 10**6).text == text
+
+
+@settings(max_examples=8, suppress_health_check=SAME_RUN)
+@given(
+    lines=LINES,
+    sizes=st.lists(st.integers(1, 90), min_size=1, max_size=4),
+    places=st.tuples(st.integers(0, 500), st.integers(0, 500)),
+)
+def test_any_bytes_of_chunks_of_the_sealed_file_and_of_an_older_one(
+    running: Any, small_blocks: None, lines: list[str], sizes: list[int], places: tuple[int, int]
+) -> None:
+    text = "\n".join(lines) + "\n"
+    data = text.encode()
+    pk = running.execution_id
+    put(pk, text, sizes)
+    start, stop = sorted(min(place, len(data)) for place in places)
+
+    def is_right() -> None:
+        execution = reread(pk)
+        assert logs.raw.size(execution) == len(data)
+        assert b"".join(logs.raw.part(execution, start, stop)) == data[start:stop]
+
+    is_right()
+    logs.seal(pk)
+    is_right()
+    with pytest.MonkeyPatch.context() as older:
+        older.setattr(blocks, "_note", lambda kind, field: b"" if kind == b"WB" else note(kind, field))
+        put(pk, text, sizes)
+        logs.seal(pk)
+    is_right()
+
+
+def test_bytes_go_on_where_a_log_is_sealed_meanwhile(running: Any, small_blocks: None) -> None:
+    text = "".join(f"Zeile {n} größer\n" for n in range(200))
+    put(running.execution_id, text, [100])
+    data = text.encode()
+    execution = reread(running.execution_id)
+    pieces = logs.raw.part(execution, 7, len(data))
+    begun = [next(pieces), next(pieces)]
+    lifecycle.finish([good(running)])
+    logs.seal(running.execution_id)
+    assert b"".join([*begun, *pieces]) == data[7:]
+
+
+def test_the_last_bytes_read_no_more_than_they_need(
+    running: Any, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(running.execution_id, "".join(f"line {n}\n" for n in range(5000)), [3000])
+    logs.seal(running.execution_id)
+    unpacked: list[int] = []
+    real = blocks.read_block
+
+    def read_block(file: Any, index: Any, number: int) -> str:
+        unpacked.append(number)
+        return real(file, index, number)
+
+    monkeypatch.setattr(blocks, "read_block", read_block)
+    execution = reread(running.execution_id)
+    size = logs.raw.size(execution)
+    assert b"".join(logs.raw.part(execution, size - 15, size)) == b"4998\nline 4999\n"
+    assert len(unpacked) <= 2
 
 
 def test_an_index_of_many_blocks(running: Any, small_blocks: None) -> None:

@@ -11,6 +11,7 @@ stored file cannot be read, and ValueError for an unknown level; each answer is 
     first_error(execution, first, level)    the next line of at least a level    -> LinesPage
     pieces(execution)                       the whole log, for a download        -> iterator of texts
     waiting(execution)                      what is known before the first line  -> text
+    raw.size(execution), raw.part(...)      any bytes of it, for ranges           -> number, iterator of bytes
     live.stream(...)                        server-sent events, for many viewers (instances/engine/logs/live.py)
 
 A cursor is a number of characters from the log's beginning; lines count from 1. Both stay right after the log is sealed:
@@ -18,6 +19,7 @@ who asks on at `next_cursor` or `next_line` neither misses nor gets again a char
 info, warn, error: a filter shows its level and those above it. Log text is hostile: show it as text.
 """
 
+from instances.engine.logs import raw
 from instances.engine.logs.levels import FILTERS, Level, level_of
 from instances.engine.logs.reading import (
     MOST_LINES,
@@ -58,6 +60,7 @@ __all__ = [
     "lines",
     "of_waiting",
     "pieces",
+    "raw",
     "read",
     "remove",
     "seal",

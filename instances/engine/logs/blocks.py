@@ -2,6 +2,7 @@
 
     block, block, ...           each a member of its own, about BLOCK characters, cut at a line end
     index, ...                  empty members; their extra field (subfield WI) holds one record a block
+    sizes, ...                  the same (subfield WB) with the bytes of each block's text; older files have none
     trailer                     an empty member of fixed size; its extra field (subfield WT) says where the index begins
 
 A log of at most BLOCK characters is one ordinary member, without index and trailer.
@@ -29,6 +30,7 @@ _TRAILER = struct.Struct("<QQQIB")
 _HEAD = b"\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff"
 _EMPTY = b"\x03\x00" + b"\x00" * 8
 _RECORDS_A_MEMBER = 4000
+_SIZE = struct.Struct("<I")
 _TRAILER_SIZE = len(_HEAD) + 2 + 4 + _TRAILER.size + len(_EMPTY)
 # One read brings the trailer and, of all but huge logs, the index.
 _TAIL = 64 * 1024
@@ -52,6 +54,7 @@ class BlockWriter:
         self._pending: list[str] = []
         self._held = 0
         self._records: list[bytes] = []
+        self._sizes: list[bytes] = []
         self._written = 0
         self._carry = Level.INFO
         self._open = False
@@ -78,6 +81,8 @@ class BlockWriter:
         start = self._written
         for first in range(0, len(self._records), _RECORDS_A_MEMBER):
             self._file.write(_note(b"WI", b"".join(self._records[first : first + _RECORDS_A_MEMBER])))
+        for first in range(0, len(self._sizes), _RECORDS_A_MEMBER):
+            self._file.write(_note(b"WB", b"".join(self._sizes[first : first + _RECORDS_A_MEMBER])))
         self._file.write(
             _note(b"WT", _TRAILER.pack(start, self.chars, self.lines, len(self._records), self._open))
         )
@@ -87,6 +92,7 @@ class BlockWriter:
         self._file.write(packed)
         mask, after = summary(text, self._carry)
         self._records.append(_RECORD.pack(len(packed), len(text), text.count("\n"), self._carry, mask))
+        self._sizes.append(_SIZE.pack(len(text.encode("utf-8", "replace"))))
         self._written += len(packed)
         self._carry = after
         self._open = not text.endswith("\n")
@@ -105,7 +111,7 @@ def pack(pieces: Iterable[str], file: BinaryIO) -> int:
 class Index:
     """Where the blocks of a file lie. Entry n of `offsets`, `chars` and `lines` is what comes before block n; each has one
     more entry than there are blocks, the total. `open`: the last line has no end. `whole`: the text, of a file without an
-    index."""
+    index. `sizes`: bytes of text before each block, None if the file does not tell."""
 
     offsets: tuple[int, ...]
     chars: tuple[int, ...]
@@ -114,6 +120,7 @@ class Index:
     masks: tuple[int, ...]
     open: bool
     whole: str | None = None
+    sizes: tuple[int, ...] | None = None
 
     @property
     def blocks(self) -> int:
@@ -139,7 +146,8 @@ def read_index(file: Ranged) -> Index:
             mask, _ = summary(text)
             sizes = (0, len(text)), (0, text.count("\n"))
             is_open = bool(text) and not text.endswith("\n")
-            return Index((0, file.size), *sizes, (Level.INFO,), (mask,), is_open, text)
+            in_bytes = (0, len(text.encode()))
+            return Index((0, file.size), *sizes, (Level.INFO,), (mask,), is_open, text, in_bytes)
         begin, chars, lines, count, is_open = found
         notes = (
             tail[begin - start : -_TRAILER_SIZE] if begin >= start else file.read(begin, file.size - begin)
@@ -176,6 +184,12 @@ def _parsed(notes: bytes, count: int, chars: int, lines: int, is_open: bool) -> 
         place += 16
         records += _RECORD.iter_unpack(notes[place : place + length])
         place += length + len(_EMPTY)
+    sizes: list[int] = []
+    while len(sizes) < count and notes[place + 12 : place + 14] == b"WB":
+        (length,) = struct.unpack_from("<H", notes, place + 14)
+        place += 16
+        sizes += (size for (size,) in _SIZE.iter_unpack(notes[place : place + length]))
+        place += length + len(_EMPTY)
     columns = list(zip(*records, strict=True))
     offsets, chars_before, lines_before = (tuple(accumulate(column, initial=0)) for column in columns[:3])
     index = Index(
@@ -185,6 +199,7 @@ def _parsed(notes: bytes, count: int, chars: int, lines: int, is_open: bool) -> 
         tuple(Level(carry) for carry in columns[3]),
         tuple(columns[4]),
         is_open,
+        sizes=tuple(accumulate(sizes, initial=0)) if len(sizes) == count else None,
     )
     if (index.chars[-1], index.lines[-1]) != (chars, lines):
         raise OSError("the stored log is damaged: its index does not fit")

@@ -1,13 +1,15 @@
 """Where the text of a log is, behind one face: sealed blocks, chunks of a run that is on, or lines composed from rows."""
 
 import datetime as dt
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from django.core.files.storage import Storage, storages
-from django.db.models import QuerySet
+from django.db.models import BigIntegerField, Func, QuerySet, Sum, Window
 from django.db.models.functions import Length, Right
 from django.utils import timezone
 
@@ -22,6 +24,7 @@ SETTLED = dt.timedelta(seconds=60)
 LOST_SETTLED = dt.timedelta(seconds=2)
 # How far a reader of chunks looks back for the line that a stack trace belongs to.
 _CHUNKS_BACK, _CHARS_BACK = 16, 16 * 1024
+_BYTES = Func("text", function="octet_length", output_field=BigIntegerField())
 # Indexes of sealed files that a process remembers.
 _REMEMBERED = 64
 
@@ -56,7 +59,17 @@ class Source(Protocol):
         """Segments from one on in which, or after which, line `line` (from 1) begins."""
 
 
-def source_of(execution: Execution) -> Source:
+class ByteSource(Source, Protocol):
+    """The same, by bytes of UTF-8."""
+
+    def size(self) -> int:
+        """Bytes of all of it."""
+
+    def from_byte(self, byte: int) -> tuple[int, Iterator[Segment]]:
+        """(bytes before them, the segments from the one that holds byte `byte` on)."""
+
+
+def source_of(execution: Execution) -> ByteSource:
     """The log of an execution; raises OSError when its sealed file cannot be read."""
     if execution.log_file:
         return Sealed(execution.log_file)
@@ -79,6 +92,7 @@ class Sealed:
 
     def __init__(self, name: str) -> None:
         storage = storages["logs"]
+        self._name = name
         self._file = open_ranged(storage, name)
         self._index = _index(storage, name, lambda: blocks.read_index(self._file))
         self.chars = self._index.chars[-1]
@@ -89,6 +103,23 @@ class Sealed:
 
     def from_line(self, line: int) -> Iterator[Segment]:
         return self._from(self._index.block_at_line(line))
+
+    def size(self) -> int:
+        return self._sizes()[-1]
+
+    def from_byte(self, byte: int) -> tuple[int, Iterator[Segment]]:
+        sizes = self._sizes()
+        number = min(max(bisect_right(sizes, byte) - 1, 0), self._index.blocks - 1)
+        return sizes[number], self._from(number)
+
+    def _sizes(self) -> tuple[int, ...]:
+        """Bytes before each block; a file of an older release is read for it, block by block."""
+        if self._index.sizes is None:
+            found = (len(segment.load().encode()) for segment in self._from(0))
+            self._index = replace(self._index, sizes=tuple(accumulate(found, initial=0)))
+            _remember(storages["logs"], self._name, self._index)
+        assert self._index.sizes is not None
+        return self._index.sizes
 
     def _from(self, first: int) -> Iterator[Segment]:
         index = self._index
@@ -109,16 +140,20 @@ _indexes: WeakKeyDictionary[Storage, dict[str, blocks.Index]] = WeakKeyDictionar
 
 def _index(storage: Storage, name: str, read: Callable[[], blocks.Index]) -> blocks.Index:
     """The index of a file, read once; the name of a sealed file never gets another content."""
-    known = _indexes.setdefault(storage, {})
-    found = known.get(name)
+    found = _indexes.setdefault(storage, {}).get(name)
     if found is None:
         found = read()
         # A log of one block is its own index: not worth the memory.
         if found.whole is None:
-            while len(known) >= _REMEMBERED:
-                known.pop(next(iter(known)), None)
-            known[name] = found
+            _remember(storage, name, found)
     return found
+
+
+def _remember(storage: Storage, name: str, index: blocks.Index) -> None:
+    known = _indexes.setdefault(storage, {})
+    while name not in known and len(known) >= _REMEMBERED:
+        known.pop(next(iter(known)), None)
+    known[name] = index
 
 
 class Live:
@@ -146,6 +181,28 @@ class Live:
 
     def from_line(self, line: int) -> Iterator[Segment]:
         return self._from(self._chunks.filter(line__lt=line - 1), look_back=True)
+
+    def size(self) -> int:
+        return self._bytes_before(self._last + 1) + len(self._ending.encode())
+
+    def from_byte(self, byte: int) -> tuple[int, Iterator[Segment]]:
+        stored = self._bytes_before(self._last + 1)
+        if byte >= stored and self._ending:
+            return stored, iter([self._ending_segment()])
+        # The lengths alone are read, and no text.
+        before = Window(Sum(_BYTES), order_by="seq") - _BYTES
+        rows = self._chunks.filter(seq__lte=self._last).annotate(before=before).order_by("seq")
+        first, known = 0, 0
+        for seq, size in rows.values_list("seq", "before").iterator(chunk_size=2000):
+            if size > byte:
+                break
+            first, known = seq, int(size)
+        return known, self._from(self._chunks.filter(seq__lte=first))
+
+    def _bytes_before(self, seq: int) -> int:
+        rows = self._chunks.filter(seq__lt=seq)
+        found = rows.aggregate(size=Sum(_BYTES))
+        return int(found["size"] or 0)
 
     def _from(self, before: QuerySet[LogChunk], *, look_back: bool = False) -> Iterator[Segment]:
         first = before.order_by("-seq").values_list("seq", flat=True).first() or 0
@@ -198,6 +255,12 @@ class Composed:
         return iter([Segment(0, 0, lambda: self._text, Level.INFO)])
 
     from_line = from_char
+
+    def size(self) -> int:
+        return len(self._text.encode())
+
+    def from_byte(self, byte: int) -> tuple[int, Iterator[Segment]]:
+        return 0, self.from_char(0)
 
 
 def _is_open(text: str) -> bool:
