@@ -127,7 +127,7 @@ def test_a_list_says_that_there_is_more(run: Any, sales: Any) -> None:
 def test_ids_that_are_not_there_are_not_done(run: Any, sales: Any) -> None:
     one = str(sales.failed.pk)
     code, out, err = run("instances", "rerun", one, one, "999999999", "--yes")
-    assert (code, "1 of the 2 instances were left out" in err) == (client.FAILED, True)
+    assert (code, "Of 2 instances, 1 left out" in err) == (client.FAILED, True)
     assert out.count("cannot see") == 1
     assert Instance.objects.get(pk=one).state == "wait_run"
 

@@ -31,6 +31,11 @@ def test_a_filter_that_is_no_choice_names_the_choices(
     assert choices in error["message"]
 
 
+def test_a_time_that_cannot_be_read_shows_one_that_can(world: SimpleNamespace, api: Api) -> None:
+    (error,) = api(VERA).get(f"{API}instances/?data_from=yesterday").json()["errors"]
+    assert (error["field"], "2026-03-25T00:00:00Z" in error["message"]) == ("data_from", True)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "choices"),
     [

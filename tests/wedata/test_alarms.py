@@ -139,6 +139,12 @@ def test_rules_that_cannot_be(
     assert not Rule.objects.exists()
 
 
+def test_a_name_that_is_taken(world: SimpleNamespace, script: InProject) -> None:
+    script("CreateOpsAlarmRule", **asked(world))
+    code, message = script.fails("CreateOpsAlarmRule", **asked(world))
+    assert (code, message.split(":")[0]) == ("InvalidParameter.DuplicateName", "AlarmRuleName")
+
+
 def test_messages(world: SimpleNamespace, script: InProject) -> None:
     instance, task, dana = world.ours.instance, world.ours.task, world.cast[make.DANA]
     script("CreateOpsAlarmRule", **asked(world))

@@ -144,7 +144,7 @@ def check(user: AnyUser, project: Project, spec: RuleSpec, rule: Rule | None = N
         try:
             return value()
         except ValidationError as error:
-            problems.setdefault(name, []).extend(error.messages)
+            problems.setdefault(name, []).extend(error.error_list)
             return None
 
     name = checked("name", lambda: _name(project, spec.name, rule))
@@ -183,7 +183,9 @@ def _name(project: Project, name: str, rule: Rule | None) -> str:
         raise ValidationError(_("Write a name of 1 to 100 characters."))
     others = Rule.objects.filter(project=project, name=name)
     if (others.exclude(pk=rule.pk) if rule else others).exists():
-        raise ValidationError(_("The project has a rule of this name already; choose another."))
+        raise ValidationError(
+            _("The project has a rule of this name already; choose another."), code="unique"
+        )
     return name
 
 

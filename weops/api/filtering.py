@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError as FormError
 from rest_framework.exceptions import ValidationError
 from rest_framework.filters import BaseFilterBackend
 
@@ -48,14 +49,16 @@ def said(form: forms.BaseForm) -> dict[str, list[str]]:
     """What is wrong with the values in a form, by name; of a choice that is none, what there is to choose from."""
     found: dict[str, list[str]] = {}
     for name, errors in form.errors.as_data().items():
-        choices = _choices(form.fields[name]) if name in form.fields else []
-        found[name] = [
-            none_of((error.params or {}).get("value", ""), choices)
-            if choices and error.code == "invalid_choice"
-            else " ".join(error.messages)
-            for error in errors
-        ]
+        found[name] = [_told(error, form.fields.get(name)) for error in errors]
     return found
+
+
+def _told(error: FormError, one: forms.Field | None) -> str:
+    if error.code == "invalid_choice" and one is not None and (choices := _choices(one)):
+        return none_of((error.params or {}).get("value", ""), choices)
+    if error.code == "invalid" and isinstance(one, forms.DateTimeField):
+        return "Write a time such as 2026-03-25T00:00:00Z."
+    return " ".join(error.messages)
 
 
 def _choices(one: forms.Field) -> list[Any]:

@@ -47,11 +47,18 @@ def list_alarms(client: Client, given: argparse.Namespace) -> None:
         "level": LEVELS.get(given.level),
         "q": given.task,
     }
-    show_list(client, "alarm-messages/", COLUMNS, given, **query)
+    show_list(client, "alarm-messages/", COLUMNS, given, _in_words, **query)
+
+
+def _in_words(alarm: dict[str, Any]) -> dict[str, Any]:
+    """Its level as one asks for it."""
+    words = {number: word for word, number in LEVELS.items()}
+    return {**alarm, "level": words.get(alarm["level"], alarm["level"])}
 
 
 def show_alarm(client: Client, given: argparse.Namespace) -> None:
-    show_row(client.get(f"alarm-messages/{given.alarm}/"), given, COLUMNS)
+    alarm = client.get(f"alarm-messages/{given.alarm}/")
+    show_row(alarm if given.json else _in_words(alarm), given, COLUMNS)
 
 
 def acknowledge(client: Client, given: argparse.Namespace) -> None:
@@ -66,6 +73,6 @@ def acknowledge(client: Client, given: argparse.Namespace) -> None:
                 raise
             refused.append(f"#{alarm}: {stop}")
     if done:
-        show_rows(done, DONE_COLUMNS, given)
+        show_rows(done if given.json else map(_in_words, done), DONE_COLUMNS, given)
     if refused:
-        raise Stop("\n".join([f"{len(refused)} were not acknowledged.", *refused]), FAILED)
+        raise Stop("\n".join([f"Not acknowledged: {len(refused)}.", *refused]), FAILED)

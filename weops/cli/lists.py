@@ -3,7 +3,7 @@
 import argparse
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from weops.cli.client import Client
@@ -24,11 +24,17 @@ def _at_least_one(text: str) -> int:
 
 
 def show_list(
-    client: Client, path: str, columns: Sequence[str], given: argparse.Namespace, **query: Any
+    client: Client,
+    path: str,
+    columns: Sequence[str],
+    given: argparse.Namespace,
+    for_people: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    **query: Any,
 ) -> None:
-    """The rows of a list. Who has not said how many is told, beside them, that there are more."""
+    """The rows of a list, those of a table as `for_people` makes them. Who has not said how many is told that there are more."""
     most = given.limit or given.default_limit
     rows = client.rows(path, most if given.limit else most + 1, **query)
-    show_rows(itertools.islice(rows, most), columns, given)
+    shown: Iterable[dict[str, Any]] = itertools.islice(rows, most)
+    show_rows(map(for_people, shown) if for_people and not given.json else shown, columns, given)
     if next(rows, None) is not None:
         sys.stderr.write(f"weops: These are the first {most:,}; --limit shows more.\n")

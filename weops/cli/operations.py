@@ -76,18 +76,23 @@ def apply(client: Client, given: argparse.Namespace, preview: dict[str, Any]) ->
         return
     if not preview["total"]:
         raise Stop("Nothing to do: no instance is chosen.")
-    ask(f"{preview['kind'].replace('_', ' ')} {preview['allowed']:,} instances?", given.yes)
+    ask(f"{preview['kind'].replace('_', ' ')} {counted(preview['allowed'])}?", given.yes)
     record = client.post("operations/", {"token": preview["token"], "reason": given.reason})
     follow(client, given, record)
     asked = len(set(getattr(given, "instance", ())))
     if preview["total"] < asked:
-        raise Stop(f"{asked - preview['total']} of the {asked} instances were left out.", FAILED)
+        raise Stop(f"Of {counted(asked)}, {asked - preview['total']:,} left out.", FAILED)
+
+
+def counted(number: int) -> str:
+    return f"{number:,} instance" if number == 1 else f"{number:,} instances"
 
 
 def overview(preview: dict[str, Any]) -> list[str]:
     summary = preview["summary"]
     lines = [
-        f"{preview['kind']}: {preview['total']:,} instances, {preview['allowed']:,} allowed, {preview['refused']:,} refused"
+        f"{preview['kind']}: {counted(preview['total'])}, {preview['allowed']:,} allowed, "
+        f"{preview['refused']:,} refused"
     ]
     for refusal in summary.get("refusals", ()):
         lines.append(f"refused, {refusal['count']:,}: {refusal['why']}")
