@@ -118,6 +118,13 @@ class Event(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    # Where it is found by typing: two projects may have events of one name.
+    choice_reads = ("project",)
+
+    @property
+    def choice_name(self) -> str:
+        return f"{self.name} ({self.project}, {self.format})"
+
     @property
     def format(self) -> str:
         """Of its data times, such as yyyyMMdd."""

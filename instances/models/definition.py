@@ -276,6 +276,13 @@ class Task(Limited):
     def __str__(self) -> str:
         return self.name
 
+    # Where it is found by typing: two workflows may have tasks of one name.
+    choice_reads = ("workflow__project",)
+
+    @property
+    def choice_name(self) -> str:
+        return f"{self.name} ({self.workflow.project} / {self.workflow})"
+
     def schedule(self) -> Schedule:
         """The schedule as the pure functions of `engine.schedule` take it; equal ones are one object."""
         return _shared_schedule(

@@ -171,7 +171,7 @@ def test_autocomplete_offers_only_what_is_seen(
 ) -> None:
     asked = {"app_label": "instances", "model_name": "dependency", "field_name": "upstream", "term": "_task"}
     offered = as_user(DANA).get(reverse("admin:autocomplete"), asked).json()["results"]
-    assert [row["text"] for row in offered] == ["ours_task"]
+    assert [row["text"] for row in offered] == ["ours_task (ours_project / ours_workflow)"]
     assert as_user(EVE).get(reverse("admin:autocomplete"), asked).status_code == 403
 
 

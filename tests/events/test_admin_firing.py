@@ -254,6 +254,8 @@ class TestTaskPage:
         page = text(as_user(VERA).get(reverse("admin:instances_task_change", args=(listener.task_id,))))
         assert "Listens to events" in page
         assert "Fires events" in page
+        form = text(as_user(DANA).get(reverse("admin:instances_task_change", args=(listener.task_id,))))
+        assert "ours_ready (ours_project, yyyyMMdd)" in form
 
     @pytest.mark.parametrize(
         ("columns", "said"),
@@ -298,4 +300,4 @@ class TestTaskPage:
     ) -> None:
         asked = {"app_label": "events", "model_name": "listener", "field_name": "event", "term": "_ready"}
         offered = as_user(DANA).get(reverse("admin:autocomplete"), asked).json()["results"]
-        assert [row["text"] for row in offered] == ["ours_ready"]
+        assert [row["text"] for row in offered] == ["ours_ready (ours_project, yyyyMMdd)"]

@@ -13,6 +13,7 @@ from django.forms import ModelChoiceField, ModelMultipleChoiceField
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
+from weops.console.choosing import FoundField, with_names
 from weops.projects import access
 from weops.projects.access import Right
 from weops.projects.choices import choosable
@@ -49,6 +50,8 @@ class ChoiceLimits:
         self, db_field: Any, request: HttpRequest, **kwargs: Any
     ) -> ModelChoiceField[Any] | None:
         kwargs.setdefault("queryset", self.limited(db_field, request))
+        if db_field.name in getattr(self, "autocomplete_fields", ()):
+            kwargs = {"form_class": FoundField, **kwargs, "queryset": with_names(kwargs["queryset"])}
         return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[misc]
 
     def formfield_for_manytomany(
