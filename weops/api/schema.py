@@ -7,7 +7,9 @@ from drf_spectacular.utils import OpenApiParameter
 
 from weops.api.views import Defined, Listed, Rows
 
-FIELDS = OpenApiParameter("fields", str, description="Names, separated by commas: only these are shown.")
+FIELDS = OpenApiParameter(
+    "fields", str, description="Names, separated by commas: only these are shown, and all others left out."
+)
 IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match",
     str,
