@@ -61,12 +61,12 @@ class OperationRecordAdmin(RowPageAdmin):
     absent = _("There is no such operation, or it is about projects that you cannot see.")
     list_display = (
         "kind_cell",
+        "created_cell",
         "about_cell",
         "state_cell",
         "counts_cell",
         "operator_cell",
         "reason_cell",
-        "created_cell",
         "took_cell",
     )
     list_select_related = ("operator",)

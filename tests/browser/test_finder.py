@@ -30,3 +30,22 @@ def test_names_come_while_one_types_and_filter(site: Any, signed_in: Callable[..
     assert rows.count() == 1
     assert rows.first.inner_text() == made.task.name
     assert page.locator("#id_owner").input_value() == "annette"
+
+
+def test_a_part_that_one_name_has_is_enough_at_the_keyboard(site: Any, signed_in: Callable[..., Any]) -> None:
+    workflow = make.make_workflow()
+    for name in ("anna", "annette", "bert"):
+        make.make_user(name, project=workflow.project, role="viewer")
+    make.make_user(make.VERA, project=workflow.project)
+    page = signed_in(make.VERA)
+    page.goto(site.url + reverse("admin:instances_instance_changelist"))
+    page.get_by_text("More filters").click()
+    page.locator("#id_owner").press_sequentially("ber")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**owner=bert**")
+    assert page.locator("#id_owner").input_value() == "bert"
+    page.locator("#id_owner").fill("ann")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**owner=ann**")
+    said = page.locator(".wo-filters [role=alert]").inner_text()
+    assert "“ann” is not a whole name. Choose one, such as: anna, annette" in said

@@ -8,6 +8,7 @@ from django.db.models import Model, Q
 from django.http import HttpRequest, JsonResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 # Rows that are offered at once, and rows of which an exact name is looked for.
 MOST_FOUND = 20
@@ -73,9 +74,7 @@ class FoundChoice(forms.ModelChoiceField):
             return None
         found = self._row(str(value).strip())
         if found is None:
-            raise forms.ValidationError(
-                self.error_messages["invalid_choice"], code="invalid_choice", params={"value": value}
-            )
+            raise forms.ValidationError(self._why_not(str(value)), code="invalid_choice")
         return found
 
     def prepare_value(self, value: Any) -> Any:
@@ -87,6 +86,16 @@ class FoundChoice(forms.ModelChoiceField):
         if text not in self._read:
             self._read[text] = self._by_id(text) or self._by_label(text)
         return self._read[text]
+
+    def _why_not(self, text: str) -> str:
+        """That no row is called so, and which ones nearly are."""
+        text = text[:100].replace("\x00", "")
+        if self.queryset is not None and (near := self.search(text, 3)):
+            return _("“%(text)s” is not a whole name. Choose one, such as: %(names)s") % {
+                "text": text,
+                "names": ", ".join(near),
+            }
+        return _("There is nothing called “%(text)s” that you can see.") % {"text": text}
 
     def _by_id(self, text: str) -> Model | None:
         if self.queryset is None or not text.isdecimal() or len(text) > 18:
