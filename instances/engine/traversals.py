@@ -172,7 +172,10 @@ def _end(run: ForEachRun, parent: Instance, step: _Step) -> None:
         why = "The run timeout is over. " if run.stop_code else ""
         message = f"{why}{sums[0].upper()}{sums[1:]}."
     step.lines.append(f"the traversals are over: {sums}")
-    if code:
+    if parent.state == State.TERMINATING:
+        step.lines += ["TERMINATED: terminated on request", *diagnosis("TERMINATED")]
+    # Who was marked as successful meanwhile has not failed.
+    elif code and _is_its_own(run, parent):
         step.lines += [f"{code}: {message}", *diagnosis(code)]
     step.touched.add(lifecycle.end_delegated(run.execution_id, ok=ok, code=code, message=message))
     run.is_open = False

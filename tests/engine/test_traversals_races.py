@@ -149,6 +149,24 @@ def test_the_log_tells_what_the_traversals_did() -> None:
     assert not LogChunk.objects.filter(execution=execution).exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [(lifecycle.mark_success, ""), (lifecycle.terminate, "TERMINATED: terminated on request")],
+)
+def test_the_log_blames_no_traversal_for_what_somebody_did(change: Any, error: str) -> None:
+    parent = started(make_for_each(["a", "b"], {"only": []}, parallelism=1))
+    claim_all()
+    change([parent.pk])
+    traversals.work(parent.pk)
+    end_running()
+    traversals.work(parent.pk)
+
+    text = logs.read(Execution.objects.get(instance=parent)).text
+    assert "the traversals are over: " in text
+    assert error in text
+    assert "TRAVERSALS_FAILED" not in text
+
+
 @st.composite
 def dags(draw: st.DrawFn) -> dict[str, list[str]]:
     names = [f"s{number}" for number in range(draw(st.integers(1, 5)))]
