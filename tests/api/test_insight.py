@@ -106,11 +106,13 @@ def test_answers_are_as_the_document_says(world: SimpleNamespace, api: Api) -> N
 
     task = _secretive(world)
     upstream = make_instance(world.ours.task, "success", after=3)
-    good = make_execution(make_instance(task, "success"), "success", parameters={"who": "a"}, worker="one")
+    good = make_execution(
+        make_instance(task, "success"), "success", parameters={"who": "a"}, worker="worker1@one-3fa9c2"
+    )
     LogChunk.objects.create(execution=good, seq=0, start=0, text="wrote it\n")
     failed = make_instance(task, "failed", after=4)
     make_edge(failed, upstream)
-    bad = make_execution(failed, "failed", parameters={"who": "b"}, worker="two")
+    bad = make_execution(failed, "failed", parameters={"who": "b"}, worker="worker1@two-77ab01")
     LogChunk.objects.create(execution=bad, seq=0, start=0, text="no such column\n")
     api(DANA).post("/api/v1/operations/run/", {"kind": "acknowledge", "instances": [failed.pk]})
     found = get(api, f"executions/{bad.pk}/changes/")
