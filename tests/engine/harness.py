@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from django.apps import apps
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from instances.engine import generation, hints, lifecycle, maintenance
@@ -247,6 +247,19 @@ class Watcher:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def reconnect() -> None:
+    """Until this thread has a connection that the server answers: those that were hung up may lie in the pool, too."""
+
+    def answers() -> bool:
+        connection.close()
+        try:
+            return backend_id() > 0
+        except OperationalError:
+            return False
+
+    until(answers)
 
 
 def backend_id() -> int:

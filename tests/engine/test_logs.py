@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import storages
-from django.db import connection
 
 from instances.engine import lifecycle, logs, maintenance
 from instances.engine.logs import LogWriter
@@ -395,7 +394,7 @@ class TestWriting:
             sink.write("output", b"after\n")
             sink.close()
             writer.stop(harness.PATIENCE)
-        connection.close()
+        harness.reconnect()
         assert sealed_text(running.execution_id) == "before\nafter\n"
 
     def test_a_commit_whose_answer_got_lost_loses_and_repeats_nothing(
