@@ -260,6 +260,20 @@ def test_any_bytes_of_chunks_of_the_sealed_file_and_of_an_older_one(
     is_right()
 
 
+@pytest.fixture
+def unpacked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the blocks that were unpacked, in order."""
+    numbers: list[int] = []
+    real = blocks.read_block
+
+    def read_block(file: Any, index: Any, number: int) -> str:
+        numbers.append(number)
+        return real(file, index, number)
+
+    monkeypatch.setattr(blocks, "read_block", read_block)
+    return numbers
+
+
 def test_bytes_go_on_where_a_log_is_sealed_meanwhile(running: Any, small_blocks: None) -> None:
     text = "".join(f"Zeile {n} größer\n" for n in range(200))
     put(running.execution_id, text, [100])
@@ -273,18 +287,10 @@ def test_bytes_go_on_where_a_log_is_sealed_meanwhile(running: Any, small_blocks:
 
 
 def test_the_last_bytes_read_no_more_than_they_need(
-    running: Any, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+    running: Any, small_blocks: None, unpacked: list[int]
 ) -> None:
     put(running.execution_id, "".join(f"line {n}\n" for n in range(5000)), [3000])
     logs.seal(running.execution_id)
-    unpacked: list[int] = []
-    real = blocks.read_block
-
-    def read_block(file: Any, index: Any, number: int) -> str:
-        unpacked.append(number)
-        return real(file, index, number)
-
-    monkeypatch.setattr(blocks, "read_block", read_block)
     execution = reread(running.execution_id)
     size = logs.raw.size(execution)
     assert b"".join(logs.raw.part(execution, size - 15, size)) == b"4998\nline 4999\n"
@@ -306,19 +312,9 @@ def test_an_index_of_many_blocks(running: Any, small_blocks: None) -> None:
     assert text[line.start :].startswith(line.text)
 
 
-def test_the_tail_reads_no_more_than_it_needs(
-    running: Any, small_blocks: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_tail_reads_no_more_than_it_needs(running: Any, small_blocks: None, unpacked: list[int]) -> None:
     put(running.execution_id, "".join(f"line {n}\n" for n in range(5000)), [3000])
     logs.seal(running.execution_id)
-    unpacked: list[int] = []
-    real = blocks.read_block
-
-    def read_block(file: Any, index: Any, number: int) -> str:
-        unpacked.append(number)
-        return real(file, index, number)
-
-    monkeypatch.setattr(blocks, "read_block", read_block)
     logs.tail(reread(running.execution_id), 5)
     logs.lines(reread(running.execution_id), 2500, 5)
     logs.read(reread(running.execution_id), 20_000, 50)
